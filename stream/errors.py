@@ -1,0 +1,86 @@
+"""Every exception of stream, in one tree.
+
+    StreamError
+    ├── Outcome                  what an author raises from handle(); each ends a delivery in a named fate
+    │   ├── Retry                the world is not ready
+    │   ├── Dead                 the message is wrong: kept in held
+    │   └── Skip                 rightly nothing to do
+    ├── ConfigError              stream.toml, or what it names, is wrong
+    ├── LogError
+    │   ├── LogFull              the queue is at its bound: nothing of this append was kept
+    │   ├── LogUnavailable       the disk or the broker refused: nothing of this append is acknowledged
+    │   └── LogInUse             another process writes this log
+    ├── StoreError
+    │   ├── ClaimLost            a newer member owns the partition: nothing was written
+    │   ├── Conflict             rows changed since they were read: nothing was written
+    │   └── SchemaMismatch       the file was written by another version
+    └── PositionLost             the log no longer holds what a processor has yet to read
+"""
+
+
+class StreamError(Exception):
+    """Something stream can name. The message says what, where, and what to do."""
+
+
+class Outcome(StreamError):
+    """The end of one delivery, as its author sees it. `reason` is a short constant: it becomes a metric label."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Retry(Outcome):
+    """The world is not ready; try again, after `after` seconds if given."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Dead(Outcome):
+    """The message is wrong and no repeat can mend it: it goes to held, with its bytes."""
+
+
+class Skip(Outcome):
+    """Rightly nothing to do: a duplicate, suppressed, filtered."""
+
+
+class ConfigError(StreamError):
+    """The configuration is wrong. Names the path in the file, and what is allowed there."""
+
+
+class LogError(StreamError):
+    """A log could not do what was asked."""
+
+
+class LogFull(LogError):
+    """The queue is at its bound. Nothing of this append was kept: try again later."""
+
+
+class LogUnavailable(LogError):
+    """The disk or the broker refused. Nothing of this append is acknowledged; some of it may be durable."""
+
+
+class LogInUse(LogError):
+    """Another process writes this log."""
+
+
+class StoreError(StreamError):
+    """The store could not do what was asked."""
+
+
+class ClaimLost(StoreError):
+    """A newer member owns the partition. Nothing was written."""
+
+
+class Conflict(StoreError):
+    """Rows or tombstones changed since they were read. Nothing was written: load again and redo."""
+
+
+class SchemaMismatch(StoreError):
+    """The file was written by another version of stream."""
+
+
+class PositionLost(StreamError):
+    """The log no longer holds what a processor has yet to read. Names the gap; nothing is moved silently."""

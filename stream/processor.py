@@ -1,0 +1,117 @@
+"""Projection and Table: what an author of a processor writes against."""
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from stream.events import Event
+
+T = TypeVar("T", bound=Struct)
+
+
+class Erasable(Protocol):
+    """A row that can tell old from new may say what is left of it when everything up to `time` must be forgotten.
+
+    A row without this method is erased whole."""
+
+    def without(self, time: float) -> Any | None:
+        """This row as if nothing at or before `time` had ever been seen; None if nothing is left."""
+        ...
+
+
+class Batch(Protocol):
+    """What stands behind the tables of a running projection (stream/projector.py)."""
+
+    def get(self, table: str, kind: type[Any], subject: str) -> Any | None: ...
+    def put(self, table: str, subject: str, value: Struct | None, changed: str | None) -> None: ...
+    def link(self, subject: str, other: str, time: float) -> None: ...
+    def forget(self, subject: str, time: float, request: str, authority: str) -> None: ...
+    def address(self, subject: str, address: str) -> None: ...
+
+
+class Table(Generic[T]):
+    """One kind of row that a projection remembers: subject → a msgspec Struct. Declared as a class attribute."""
+
+    def __init__(self, name: str, kind: type[T]) -> None:
+        self.name = name
+        self.kind = kind
+        self.batch: Batch | None = None
+
+    def get(self, subject: str) -> T | None:
+        """This subject's row, a copy of one's own, or None. Sees what earlier events have put."""
+        assert self.batch is not None, f"table {self.name} is used outside handle()"
+        value: T | None = self.batch.get(self.name, self.kind, subject)
+        return value
+
+    def put(self, subject: str, value: T | None, changed: str | None = None) -> None:
+        """Keeps the row (None: removes it), if handle() returns. `changed` names the facet of the person that others
+        should hear of; without it, nothing is published. What is older than the subject's tombstone is not kept."""
+        assert self.batch is not None, f"table {self.name} is used outside handle()"
+        self.batch.put(self.name, subject, value, changed)
+
+
+class Projection:
+    """Remembers. `handle` is a plain function of an event and of rows: no clock, no I/O, no randomness. It may be
+    called again for the same event; only what the last call put is kept, once."""
+
+    name: str
+    topics: tuple[str, ...] = ()
+    """Segment's message types that it reads: "track", "identify" …"""
+
+    batch: Batch
+
+    def handle(self, event: Event) -> None:
+        """Changes rows for one event. Raise Skip or Dead to end it otherwise; anything else raised is a bug and ends
+        as dead too."""
+        raise NotImplementedError
+
+    def refused(self, event: Event) -> None:
+        """Called instead of handle() for an event that is older than its subject's tombstone. Only link() and
+        address() count here. Nothing by default."""
+
+    def subjects(self, event: Event) -> tuple[str, ...]:
+        """Whose rows to load ahead of handle(). A wrong answer costs time, never correctness."""
+        return (event.subject,)
+
+    def link(self, subject: str, other: str, time: float) -> None:
+        """Says that `subject` (an anonymous one, or an alias) is `other` (a user), since `time`. Only `profiles` does."""
+        self.batch.link(subject, other, time)
+
+    def forget(self, subject: str, time: float, request: str, authority: str) -> None:
+        """Asks that nothing up to `time` be remembered about this subject's person. Idempotent in `request`."""
+        self.batch.forget(subject, time, request, authority)
+
+    def address(self, subject: str, address: str) -> None:
+        """Names an address of a deleted subject (`email:a@b.c`) that destinations may know."""
+        self.batch.address(subject, address)
+
+    def bound_to(self, batch: Batch) -> "Projection":
+        """A copy of this projection whose tables stand on `batch`."""
+        bound = _copy(self)
+        bound.batch = batch
+        for attribute, table in self.tables().items():
+            own: Table[Any] = Table(table.name, table.kind)
+            own.batch = batch
+            setattr(bound, attribute, own)
+        return bound
+
+    @classmethod
+    def tables(cls) -> dict[str, Table[Any]]:
+        """The declared tables, by attribute."""
+        return {
+            name: value
+            for kind in reversed(cls.__mro__)
+            for name, value in vars(kind).items()
+            if isinstance(value, Table)
+        }
+
+
+def _copy(projection: Projection) -> Projection:
+    twin = object.__new__(type(projection))
+    twin.__dict__.update(projection.__dict__)
+    return twin
+
+
+Build = Callable[[Any, dict[str, Any]], list[Projection]]
+"""`build(app, settings)`, the one function that a file in processors/ must have."""
