@@ -12,6 +12,7 @@ from msgspec import Struct
 from stream import headers, topics
 from stream.message import Message
 
+_LONGEST_ID = 500
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -96,12 +97,25 @@ def subject(space: str, kind: str, identifier: str) -> str:
 
 
 def text_id(value: Any) -> str | None:
-    """An identifier as text, as Segment's senders give it: text or number. Anything else, and "", is no identifier."""
+    """An identifier as text, as Segment's senders give it: text or number. Anything else, and "", is no identifier.
+
+    Over 500 characters (Segment's own limit for a groupId; an index entry must fit a page) a hash stands in for it.
+    """
     if value.__class__ is str:
-        return value or None
+        if len(value) <= _LONGEST_ID and value.isprintable():
+            return value or None
+        return _tame(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _tame(value: str) -> str:
+    # NUL cannot be stored as text in PostgreSQL, a lone surrogate in no database at all.
+    value = _SURROGATE.sub("\ufffd", value).replace("\0", "\ufffd")
+    if len(value) <= _LONGEST_ID:
+        return value
+    return f"sha256-{hashlib.sha256(value.encode()).hexdigest()}"
 
 
 def decode(message: Message, taken: float = 0.0) -> Event:

@@ -1,0 +1,136 @@
+"""The rows of one batch: loaded ahead, changed by events, written at the end. Pure.
+
+One event at a time: `begin`, then its puts are its own until `keep` makes them the batch's or `drop` forgets them.
+Rows are held encoded, and each `get` decodes anew: what an author changes but does not put has no effect.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+Key = tuple[str, str]
+"""Table and subject."""
+
+
+class Missing(BaseException):
+    """handle() asked for a row that was not loaded. Not an Exception, so that no author catches it by accident."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class Loaded(NamedTuple):
+    """A row as it was read: version None means that there was none."""
+
+    version: int | None
+    value: str | None
+
+
+class Changes(Struct):
+    """What events asked for besides rows."""
+
+    marks: dict[tuple[str, str], None] = {}  # (subject, facet), in order
+    links: dict[tuple[str, str], tuple[float, float]] = {}  # (subject, other) → first and last time
+    forgets: dict[str, tuple[str, float, str]] = {}  # request → subject, time, authority
+    addresses: dict[tuple[str, str], None] = {}  # (subject, address)
+
+
+class Sheet:
+    """The rows of one batch, as `processor.Batch`."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[Key, Loaded] = {}
+        self.tombstones: dict[str, float] = {}
+        self.puts: dict[Key, str | None] = {}
+        self.changes = Changes()
+        self._own: dict[Key, str | None] = {}
+        self._asked = Changes()
+        self._time = 0.0
+        self._only_links = False
+        self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+    def load(self, rows: Mapping[Key, Loaded], tombstones: Mapping[str, float]) -> None:
+        """Adds rows that were read (absent ones too), and the tombstones of their subjects."""
+        self.loaded.update(rows)
+        self.tombstones.update(tombstones)
+
+    def lacks(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of the keys that are not loaded, each once."""
+        return [key for key in dict.fromkeys(keys) if key not in self.loaded]
+
+    def forgotten(self, subject: str, time: float) -> bool:
+        """Is something of that time about this subject older than its tombstone?"""
+        return bool(self.tombstones) and time <= self.tombstones.get(subject, float("-inf"))
+
+    def begin(self, time: float, only_links: bool = False) -> None:
+        """The next event, with its time; `only_links` for one that was refused: its puts do not count."""
+        self._own, self._asked, self._time, self._only_links = {}, Changes(), time, only_links
+
+    def keep(self) -> None:
+        """The event ended well: what it put is the batch's."""
+        self.puts.update(self._own)
+        asked, changes = self._asked, self.changes
+        changes.marks.update(asked.marks)
+        changes.forgets.update(asked.forgets)
+        changes.addresses.update(asked.addresses)
+        for pair, (first, last) in asked.links.items():
+            had = changes.links.get(pair)
+            changes.links[pair] = (min(first, had[0]), max(last, had[1])) if had else (first, last)
+
+    def drop(self) -> None:
+        """The event did not end well: it put nothing."""
+        self._own, self._asked = {}, Changes()
+
+    def get(self, table: str, kind: type[Any], subject: str) -> Any | None:
+        key = (table, subject)
+        value = self._own.get(key, _NOTHING)
+        if value is _NOTHING:
+            value = self.puts.get(key, _NOTHING)
+        if value is not _NOTHING:
+            return None if value is None else self._decode(kind, value)
+        loaded = self.loaded.get(key)
+        if loaded is None:
+            raise Missing(key)
+        if loaded.value is None:
+            return None
+        row = self._decode(kind, loaded.value)
+        time = self.tombstones.get(subject)
+        return row if time is None else without(row, time)
+
+    def put(self, table: str, subject: str, value: Struct | None, changed: str | None) -> None:
+        key = (table, subject)
+        if key not in self.loaded:
+            raise Missing(key)
+        if self._only_links or self.forgotten(subject, self._time):
+            return
+        self._own[key] = None if value is None else _encode(value).decode()
+        if changed is not None:
+            self._asked.marks[subject, changed] = None
+
+    def link(self, subject: str, other: str, time: float) -> None:
+        self._asked.links[subject, other] = (time, time)
+
+    def forget(self, subject: str, time: float, request: str, authority: str) -> None:
+        self._asked.forgets[request] = (subject, time, authority)
+
+    def address(self, subject: str, address: str) -> None:
+        self._asked.addresses[subject, address] = None
+
+    def _decode(self, kind: type[Any], value: str) -> Any:
+        decoder = self._decoders.get(kind)
+        if decoder is None:
+            decoder = self._decoders[kind] = msgspec.json.Decoder(kind)
+        return decoder.decode(value)
+
+
+def without(row: Any, time: float) -> Any | None:
+    """What is left of a row when everything up to `time` must be forgotten: nothing, unless the row can tell."""
+    erasable = getattr(row, "without", None)
+    return None if erasable is None else erasable(time)
+
+
+_NOTHING: Any = object()
+_encode = msgspec.json.Encoder().encode

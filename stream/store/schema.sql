@@ -1,0 +1,161 @@
+-- Everything that is remembered. Written for SQLite; PostgreSQL reads the same statements.
+-- Times are seconds since the epoch. `hash` is a keyed hash of a subject: it outlives the person's data.
+
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+);
+
+-- What projections remember: JSON per table and subject. A version never repeats.
+CREATE TABLE rows (
+  tbl TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  version BIGINT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (tbl, subject)
+) WITHOUT ROWID;
+
+-- How far a processor has dealt with a partition, of which log, and which member may write it.
+CREATE TABLE positions (
+  processor TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  position BIGINT NOT NULL,
+  claim BIGINT NOT NULL,
+  log TEXT NOT NULL,
+  PRIMARY KEY (processor, topic, part)
+) WITHOUT ROWID;
+
+-- How deliveries ended: fates add up to the deliveries fetched; `left:` counts what left held.
+CREATE TABLE tallies (
+  processor TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  fate TEXT NOT NULL,
+  amount BIGINT NOT NULL,
+  PRIMARY KEY (processor, topic, part, fate)
+) WITHOUT ROWID;
+
+-- Whom a processor must publish, because of which facet. The revision is what is published.
+CREATE TABLE marks (
+  processor TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  facet TEXT NOT NULL,
+  revision BIGINT NOT NULL,
+  PRIMARY KEY (processor, subject, facet)
+) WITHOUT ROWID;
+
+-- Keys that person.profile holds a value for: each needs a null when its person is erased or renamed.
+CREATE TABLE published (
+  key TEXT PRIMARY KEY,
+  revision BIGINT NOT NULL
+) WITHOUT ROWID;
+
+-- subject (anonymous, or an alias) was seen as other (a user): first and last time, refused events included.
+CREATE TABLE links (
+  subject TEXT NOT NULL,
+  other TEXT NOT NULL,
+  first REAL NOT NULL,
+  last REAL NOT NULL,
+  PRIMARY KEY (subject, other)
+) WITHOUT ROWID;
+CREATE INDEX links_by_other ON links (other);
+
+-- What an erased link leaves behind: enough that a later deletion reaches the same subjects, in any order.
+CREATE TABLE ties (
+  hash TEXT NOT NULL,
+  other TEXT NOT NULL,
+  first REAL NOT NULL,
+  last REAL NOT NULL,
+  PRIMARY KEY (hash, other)
+) WITHOUT ROWID;
+CREATE INDEX ties_by_other ON ties (other);
+
+-- The time before which nothing about a subject may be remembered. `subject` only while something younger is kept.
+CREATE TABLE tombstones (
+  hash TEXT PRIMARY KEY,
+  time REAL NOT NULL,
+  serial BIGINT NOT NULL UNIQUE,
+  subject TEXT
+) WITHOUT ROWID;
+
+-- Requests to delete, and what became of them: open (ends: what projections must pass first), erased, done.
+CREATE TABLE deletions (
+  id TEXT PRIMARY KEY,
+  hash TEXT NOT NULL,
+  time REAL NOT NULL,
+  authority TEXT NOT NULL,
+  state TEXT NOT NULL,
+  ends TEXT,
+  asked REAL NOT NULL,
+  finished REAL,
+  erased INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE deletion_subjects (
+  id TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  subject TEXT,
+  PRIMARY KEY (id, hash)
+) WITHOUT ROWID;
+CREATE INDEX deletion_subjects_by_hash ON deletion_subjects (hash);
+CREATE TABLE deletion_addresses (
+  id TEXT NOT NULL,
+  address TEXT NOT NULL,
+  PRIMARY KEY (id, address)
+) WITHOUT ROWID;
+
+-- Deliveries that had to leave the fast path. `edited` is tried instead of `value` once it is there.
+CREATE TABLE held (
+  id INTEGER PRIMARY KEY,
+  processor TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  position BIGINT NOT NULL,
+  taken REAL NOT NULL,
+  subject TEXT NOT NULL,
+  time REAL NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  trace TEXT NOT NULL,
+  attempts INTEGER NOT NULL,
+  since REAL NOT NULL,
+  message BLOB NOT NULL,
+  edited BLOB,
+  UNIQUE (processor, topic, part, position)
+);
+CREATE INDEX held_by_subject ON held (subject);
+
+-- What a command asks of the running process.
+CREATE TABLE requests (
+  id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL,
+  args TEXT NOT NULL,
+  who TEXT NOT NULL,
+  asked REAL NOT NULL,
+  done REAL,
+  result TEXT
+);
+
+-- Processors that stopped by themselves and wait for `stream resume`.
+CREATE TABLE stops (
+  processor TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  time REAL NOT NULL
+);
+
+-- Messages of segment.invalid that were appended again.
+CREATE TABLE retried (
+  part INTEGER NOT NULL,
+  position BIGINT NOT NULL,
+  time REAL NOT NULL,
+  PRIMARY KEY (part, position)
+) WITHOUT ROWID;
+
+-- Who read or changed a person's data, what, when. Persons are named by hash.
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY,
+  time REAL NOT NULL,
+  who TEXT NOT NULL,
+  what TEXT NOT NULL,
+  hash TEXT NOT NULL
+);

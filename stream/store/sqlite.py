@@ -1,0 +1,162 @@
+"""SQLite as the store's database: one writing connection with a thread of its own, one reading one."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from stream.errors import StoreError
+from stream.store.database import Row
+
+T = TypeVar("T")
+
+_CHECKPOINT_PAGES = 4_000  # 16 MB: a batch of projections writes about 4 MB (facts: a commit of 1,000 random rows)
+
+
+class SqliteTransaction:
+    """One transaction; each statement runs in the connection's thread."""
+
+    def __init__(self, thread: "_Thread") -> None:
+        self._thread = thread
+
+    async def all(self, sql: str, *params: Any) -> list[Row]:
+        return await self._thread.call(_all, sql, params)
+
+    async def run(self, sql: str, *params: Any) -> int:
+        return await self._thread.call(_run, sql, params)
+
+    async def many(self, sql: str, rows: Iterable[Row]) -> int:
+        return await self._thread.call(_many, sql, rows)
+
+
+class SqliteDatabase:
+    """A file. Several processes may open it; one of them at a time writes."""
+
+    def __init__(self, writer: "_Thread", reader: "_Thread") -> None:
+        self._writer = writer
+        self._reader = reader
+        self._writing = asyncio.Lock()
+        self._reading = asyncio.Lock()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator["SqliteDatabase"]:
+        """Opens or creates the file. Raises StoreError where it cannot."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        async with _Thread.open(path, "store-write") as writer, _Thread.open(path, "store-read") as reader:
+            yield cls(writer, reader)
+
+    @contextlib.asynccontextmanager
+    async def write(self, durable: bool = True) -> AsyncIterator[SqliteTransaction]:
+        async with self._writing, self._transaction(self._writer, _begin_durable if durable else _begin_fast) as tx:
+            yield tx
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[SqliteTransaction]:
+        async with self._reading, self._transaction(self._reader, _begin_read) as tx:
+            yield tx
+
+    def among(self, column: str) -> str:
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def listed(self, values: Iterable[str]) -> str:
+        return msgspec.json.encode(list(values)).decode()
+
+    @contextlib.asynccontextmanager
+    async def _transaction(
+        self, thread: "_Thread", begin: Callable[[sqlite3.Connection], None]
+    ) -> AsyncIterator[SqliteTransaction]:
+        try:
+            await thread.call(begin)
+            yield SqliteTransaction(thread)
+            await thread.call(_commit)
+        except BaseException:
+            # The thread takes calls in order: this runs after whatever was cancelled.
+            await asyncio.shield(thread.call(_rollback))
+            raise
+
+
+class _Thread:
+    """A connection, and the only thread that touches it."""
+
+    def __init__(self, executor: ThreadPoolExecutor, connection: sqlite3.Connection) -> None:
+        self._executor = executor
+        self._connection = connection
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, path: Path, name: str) -> AsyncIterator["_Thread"]:
+        executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        loop = asyncio.get_running_loop()
+        try:
+            connection = await loop.run_in_executor(executor, _connect, path)
+            try:
+                yield cls(executor, connection)
+            finally:
+                await asyncio.shield(loop.run_in_executor(executor, connection.close))
+        finally:
+            executor.shutdown(wait=True)
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        bound = partial(_named, function, self._connection, args)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, bound)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA fullfsync=1")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA cache_size=-65536")
+        return connection
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot open the state file {path}: {error}") from error
+
+
+def _named(function: Callable[..., T], connection: sqlite3.Connection, args: tuple[Any, ...]) -> T:
+    try:
+        return function(connection, *args)
+    except sqlite3.Error as error:
+        raise StoreError(f"state file: {error}") from error
+
+
+def _begin_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def _begin_fast(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def _begin_read(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    connection.execute("COMMIT")
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _all(connection: sqlite3.Connection, sql: str, params: tuple[Any, ...]) -> list[Row]:
+    return connection.execute(sql, params).fetchall()
+
+
+def _run(connection: sqlite3.Connection, sql: str, params: tuple[Any, ...]) -> int:
+    return connection.execute(sql, params).rowcount
+
+
+def _many(connection: sqlite3.Connection, sql: str, rows: Iterable[Row]) -> int:
+    return connection.executemany(sql, rows).rowcount
