@@ -1,66 +1,78 @@
-"""stream.toml as frozen structs."""
+"""stream.toml as frozen structs, and how it is read."""
 
-from typing import Any, Literal
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field, structs
+
+from stream import toml
+from stream.errors import ConfigError
+
+Count = Annotated[int, Meta(ge=1)]
+Days = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Secrets = Annotated[tuple[str, ...], Meta(max_length=2)]  # one, or two while rotating
 
 
-class ReceiverConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class ReceiverConfig(Struct, frozen=True):
     """[receiver]: where Segment and its SDKs post to, and what is too much."""
 
     host: str = ""  # empty: every interface with a secret, loopback without one
-    port: int = 8080
-    secrets: tuple[str, ...] = ()  # of /segment; one, or two while rotating
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any free one
+    secrets: Secrets = ()  # of /segment
     require_header: str = ""  # "Name: value" that every request to /segment must carry
     on_bad_signature: Literal["retry", "reject"] = "retry"
     on_unknown_write_key: Literal["retry", "reject"] = "retry"
-    max_body_bytes: int = 8 * 1024 * 1024  # inflated
-    max_batch_events: int = 5_000
-    max_depth: int = 200
-    max_in_flight: int = 1_000
-    body_timeout_s: float = 10.0
+    max_body_bytes: Count = 8 * 1024 * 1024  # inflated
+    max_batch_events: Count = 5_000
+    max_depth: Count = 200
+    max_in_flight: Count = 1_000
+    body_timeout_s: Seconds = 10.0
 
 
-class SourceConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class SourceConfig(Struct, frozen=True):
     """[sources.NAME]: one Segment source. /segment/NAME, and the SDK paths with its write key."""
 
-    secrets: tuple[str, ...] = ()
+    secrets: Secrets = ()
     write_key: str = ""
     require_header: str = ""
     space: str = ""
 
 
-class LogConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class LogConfig(Struct, frozen=True):
     """[log]: where messages are kept."""
 
     url: str = "sqlite:data/log.db"
-    partitions: int = 4
-    retention_days: float = 14.0
-    retention_bytes: int = 0  # 0: no bound
-    queue_bytes: int = 64 * 1024 * 1024
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
+    retention_days: Days = 14.0
+    retention_bytes: Annotated[int, Meta(ge=0)] = 0  # 0: no bound
+    queue_bytes: Count = 64 * 1024 * 1024
 
 
-class StoreConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class StoreConfig(Struct, frozen=True):
     """[store]: where state is kept."""
 
     url: str = "sqlite:data/state.db"
 
 
-class IdentityConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class IdentityConfig(Struct, frozen=True):
     """[identity]: which identifiers are one person."""
 
     alias: bool = False  # Segment's Unify does not merge on alias
-    max_links: int = 25  # a subject with more counts as shared and links nobody
+    max_links: Count = 25  # a subject with more counts as shared and links nobody
     never_link: tuple[str, ...] = ("", "null", "undefined", "anonymous", "0", "-1")
 
 
-class PublishConfig(Struct, frozen=True, forbid_unknown_fields=True):
+class PublishConfig(Struct, frozen=True):
     """[publish]: what is written for others to read."""
 
     profile: bool = False  # person.profile beside person.changed
 
 
-class Config(Struct, frozen=True, forbid_unknown_fields=True):
+class Config(Struct, frozen=True):
     """The whole file. No file at all is this struct's defaults with the four built-in projections."""
 
     receiver: ReceiverConfig = ReceiverConfig()
@@ -72,3 +84,92 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     processors: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"profiles": {}, "audiences": {}, "consent": {}, "deletion": {}}
     )
+    folder: Path = Path()  # not in the file: where it lies. [processors.x] is looked up beside it
+
+
+NAME = "stream.toml"
+
+
+def load(path: Path | None = None) -> Config:
+    """The configuration in `path`; without one, in ./stream.toml; where there is none, the defaults.
+
+    Paths in it are absolute afterwards, from the folder of the file. Raises ConfigError, which names the file, the
+    path in it and what is allowed there, and never shows a value that may be secret."""
+    file = Path(NAME) if path is None else path
+    raw: dict[str, Any] = {}
+    if path is not None or file.exists():
+        raw = toml.read(file)
+    try:
+        config = _config(raw, file.absolute().parent)
+        if problems := list(_problems(config)):
+            raise ConfigError("; ".join(problems))
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return structs.replace(
+        config,
+        log=structs.replace(config.log, url=f"sqlite:{file_of(config.log.url, config.folder)}"),
+        store=structs.replace(config.store, url=f"sqlite:{file_of(config.store.url, config.folder)}"),
+    )
+
+
+def file_of(url: str, folder: Path = Path()) -> Path:
+    """The file that a sqlite: url names; from `folder`, where it is relative."""
+    return folder / url.removeprefix("sqlite:")
+
+
+_SECTIONS: dict[str, type[Struct]] = {
+    "receiver": ReceiverConfig,
+    "log": LogConfig,
+    "store": StoreConfig,
+    "identity": IdentityConfig,
+    "publish": PublishConfig,
+}
+_TABLES = (*_SECTIONS, "sources", "processors")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[!-~]([ -~]*[!-~])?")
+_SOURCE_NAME = re.compile(r"[a-z0-9_-]+")
+
+
+def _config(raw: dict[str, Any], folder: Path) -> Config:
+    toml.known("", raw, _TABLES)
+    found = toml.expanded(raw)
+    sections: dict[str, Any] = {
+        name: toml.struct(name, found[name], kind) for name, kind in _SECTIONS.items() if name in found
+    }
+    sources = toml.table("sources", found.get("sources", {}))
+    sections["sources"] = {name: toml.struct(f"sources.{name}", value, SourceConfig) for name, value in sources.items()}
+    if "processors" in found:
+        processors = toml.table("processors", found["processors"])
+        sections["processors"] = {name: toml.table(f"processors.{name}", value) for name, value in processors.items()}
+    return Config(folder=folder, **sections)
+
+
+def _problems(config: Config) -> Iterator[str]:
+    yield from _secret_problems("receiver", config.receiver)
+    for name, source in config.sources.items():
+        if not _SOURCE_NAME.fullmatch(name):
+            yield f"sources.{name}: a source's name is made of a-z, 0-9, _ and -, as it stands in /segment/NAME"
+        yield from _secret_problems(f"sources.{name}", source)
+    keys = Counter(source.write_key for source in config.sources.values() if source.write_key)
+    for name, source in config.sources.items():
+        if keys[source.write_key] > 1:
+            yield f"sources.{name}.write_key is another source's too: one key, one source"
+    yield from _url_problems("log.url", config.log.url)
+    yield from _url_problems("store.url", config.store.url)
+    if file_of(config.log.url, config.folder) == file_of(config.store.url, config.folder):
+        yield "store.url names the file of log.url: they are two files"
+
+
+def _secret_problems(path: str, section: ReceiverConfig | SourceConfig) -> Iterator[str]:
+    for index, secret in enumerate(section.secrets):
+        if not secret:
+            yield f"{path}.secrets[{index}] is empty"
+    if section.require_header and not _HEADER.fullmatch(section.require_header):
+        yield f'{path}.require_header is not of the form "Name: value"'
+
+
+def _url_problems(path: str, url: str) -> Iterator[str]:
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme in ("kafka", "postgresql", "postgres"):
+        yield f"{path}: {scheme} is not in this version; allowed: sqlite:FILE"
+    elif not colon or scheme != "sqlite" or not rest or rest.startswith("//") or rest == ":memory:":
+        yield f"{path} must be sqlite:FILE, with the file's path after the colon"

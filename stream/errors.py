@@ -14,6 +14,7 @@
     │   ├── ClaimLost            a newer member owns the partition: nothing was written
     │   ├── Conflict             rows changed since they were read: nothing was written
     │   └── SchemaMismatch       the file was written by another version
+    ├── Stopped                  most deliveries of a processor die
     └── PositionLost             the log no longer holds what a processor has yet to read
 """
 
@@ -84,3 +85,7 @@ class SchemaMismatch(StoreError):
 
 class PositionLost(StreamError):
     """The log no longer holds what a processor has yet to read. Names the gap; nothing is moved silently."""
+
+
+class Stopped(StreamError):
+    """Most deliveries of a processor die: it stops until somebody resumes it."""

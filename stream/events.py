@@ -14,6 +14,7 @@ from stream.message import Message
 
 _LONGEST_ID = 500
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MAX_DIGITS = 4_000  # beyond 4,300 Python refuses to turn text into an integer
 
 
 class _Wire(Struct, rename="camel", gc=False):
@@ -135,7 +136,7 @@ def decode(message: Message, taken: float = 0.0) -> Event:
     at, received = _times(wire, origin, kind, ours, common)
     return Event(
         type=kind,
-        subject=_subject(origin.space, user_id, anonymous_id, group_id, message_id),
+        subject=_subject(origin.space, user_id, anonymous_id, group_id if kind == "group" else None, message_id),
         user_id=user_id,
         anonymous_id=anonymous_id,
         group_id=group_id,
@@ -164,6 +165,12 @@ def content_id(source: str, value: bytes) -> str:
     """Stands in for a missing messageId: the same everywhere, for the same source and bytes."""
     digest = hashlib.blake2b(value, digest_size=16, key=source.encode()[:64])
     return f"hash-{digest.hexdigest()}"
+
+
+def read_loosely(value: bytes) -> Any:
+    """JSON as JavaScript would take it: U+FFFD for a lone surrogate, null for what is too large for a number; a byte
+    order mark, NaN and Infinity (Python's senders write them) pass too. Raises ValueError or RecursionError."""
+    return _plain(json.loads(str(value, "utf-8-sig"), parse_constant=lambda _: None, parse_int=_integer))
 
 
 def parse_time(value: Any) -> float | None:
@@ -200,8 +207,12 @@ def _decode_wire(value: bytes) -> _Wire:
     try:
         return _WIRE.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        loose = json.loads(value, parse_constant=lambda _: None)
-        return msgspec.convert(_plain(loose), _Wire) if isinstance(loose, dict) else _Wire()
+        found = read_loosely(value)
+        return msgspec.convert(found, _Wire) if isinstance(found, dict) else _Wire()
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
 def _plain(value: Any) -> Any:
@@ -221,8 +232,8 @@ def _plain(value: Any) -> Any:
 def _common(value: bytes | None) -> dict[str, Any]:
     if not value:
         return {}
-    found = json.loads(value)
-    return _plain(found) if isinstance(found, dict) else {}
+    found = read_loosely(value)
+    return found if isinstance(found, dict) else {}
 
 
 def _subject(space: str, user: str | None, anonymous: str | None, group: str | None, message_id: str) -> str:

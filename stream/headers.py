@@ -16,6 +16,7 @@ SENDER: Final = "sender"  # family of the sender: classic, actions, functions, s
 PATH: Final = "path"  # b"destination", b"sdk" or b"operator": who may say what (design: deletes, context.personas)
 MESSAGE_ID: Final = "message-id"  # only where the event has none: a hash of source and bytes
 COMMON: Final = "batch"  # only in SDK batches: JSON of the batch's top-level context, integrations, sentAt
+TYPE: Final = "type"  # only in segment.invalid: the type that the path said (/v1/track)
 REASON: Final = "reason"  # only in segment.invalid: why it could not be understood
 AUTHORITY: Final = "authority"  # b"operator" for a delete asked for by `stream forget`
 
@@ -29,9 +30,12 @@ class Origin(Struct, frozen=True):
     signed: bool = False
     path: str = "destination"
     sender: str = "other"
+    content_type: str = ""
+    type: str = ""
     index: int | None = None
     message_id: str | None = None
     common: bytes | None = None
+    reason: str = ""
     authority: str = ""
 
 
@@ -45,9 +49,12 @@ def read(headers: Headers) -> Origin:
         signed=found.get(SIGNED) == b"1",
         path=_text(found, PATH) or "destination",
         sender=_text(found, SENDER) or "other",
+        content_type=_text(found, CONTENT_TYPE),
+        type=_text(found, TYPE),
         index=int(_number(found, INDEX)) if INDEX in found else None,
         message_id=_text(found, MESSAGE_ID) or None,
         common=found.get(COMMON),
+        reason=_text(found, REASON),
         authority=_text(found, AUTHORITY),
     )
 

@@ -67,9 +67,7 @@ class Log(Protocol):
         in order within each partition. Ends at the end of the log as it was at the call. Belongs to no processor."""
         ...
 
-    async def bounds(
-        self, topics: Collection[str], at: float | None = None
-    ) -> dict[Partition, tuple[int, int]]:
+    async def bounds(self, topics: Collection[str], at: float | None = None) -> dict[Partition, tuple[int, int]]:
         """First and next offset of every partition; with `at`, instead of the next offset, that of the first message
         taken at or after that time."""
         ...

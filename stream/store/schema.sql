@@ -1,9 +1,15 @@
 -- Everything that is remembered. Written for SQLite; PostgreSQL reads the same statements.
--- Times are seconds since the epoch. `hash` is a keyed hash of a subject: it outlives the person's data.
+-- Times are seconds since the epoch. `hash` is its kind's first letter and a keyed hash of a subject: it outlives the person's data.
 
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,
   value TEXT NOT NULL
+);
+
+-- Numbers that only grow: epoch (of versions), revision (of marks), serial (of tombstones), synced.
+CREATE TABLE counters (
+  name TEXT PRIMARY KEY,
+  value BIGINT NOT NULL
 );
 
 -- What projections remember: JSON per table and subject. A version never repeats.

@@ -1,0 +1,47 @@
+"""Segment asks that somebody be forgotten: tombstones at once, erasure by the engine (design §8; facts §1.10, §5).
+
+Segment sends one delete for each source, with different messageIds; each is a request of its own, and they are
+harmless together. Younger events let the person return: the wire does not say whether they are suppressed.
+"""
+
+from typing import Any
+
+from stream import toml
+from stream.errors import Dead
+from stream.events import Event
+from stream.processor import Projection
+
+
+class Deletion(Projection):
+    """Obeys deletes that came as a Segment destination, where the receiver lets only authentic ones pass, or from an
+    operator. Anything else is kept as dead: a deletion that is asked for must not vanish, and a forged one must not
+    happen."""
+
+    name = "deletion"
+    topics = ("delete",)
+
+    def subjects(self, event: Event) -> tuple[str, ...]:
+        """It has no rows."""
+        return ()
+
+    def handle(self, event: Event) -> None:
+        """Forgets whom the event names. userId, userID and user_id are one (facts §1.10); Functions may name an
+        anonymousId, alone or beside it."""
+        if event.path not in ("destination", "operator"):
+            raise Dead("not_authentic")
+        if event.user is None and event.anonymous is None:
+            raise Dead("no_subject")
+        authority = "operator" if event.authority == "operator" else "segment"
+        request = event.message_id
+        if event.user is not None:
+            self.forget(event.user, event.time, request, authority)
+        if event.anonymous is not None:
+            # A request of its own: named together is not yet linked, and a request is about one person.
+            own = request if event.user is None else f"{request}#anonymous"
+            self.forget(event.anonymous, event.time, own, authority)
+
+
+def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
+    """[processors.deletion] has no settings."""
+    toml.known("processors.deletion", settings, ())
+    return [Deletion()]

@@ -1,0 +1,158 @@
+"""Who somebody is: traits, identifiers, groups, device and campaign, what they did how often, first and last when.
+
+One row per subject. Only here do identifiers become links: an identify or a track with both ids says that the
+anonymous one is the user (facts §8; an alias, which Segment's Unify does not merge on, only if configured).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from stream import toml
+from stream.config import IdentityConfig
+from stream.core.identity import linkable
+from stream.core.recent import noted
+from stream.core.register import Register, keep_newest, settle
+from stream.errors import Skip
+from stream.events import Event, subject, text_id
+from stream.facts import Profile
+from stream.processor import Projection, Table
+
+MAX_TRAITS = 1_000
+MAX_IDENTIFIERS = 50
+MAX_GROUPS = 100
+MAX_EVENT_NAMES = 100
+MAX_EVENT_NAME = 200  # characters; a longer one counts as other
+
+
+class Profiles(Projection):
+    """Marks `traits` and `identity` when a value is another one than before; never for counts, sightings, context."""
+
+    name = "profiles"
+    topics = ("track", "identify", "page", "screen", "group", "alias")
+    rows = Table("profiles", Profile)
+
+    def __init__(self, identity: IdentityConfig) -> None:
+        self._alias = identity.alias
+        self._never_link = identity.never_link
+
+    def subjects(self, event: Event) -> tuple[str, ...]:
+        """The event's; a group call's traits are the group's own."""
+        if event.type != "group" or event.group is None or event.group == event.subject:
+            return (event.subject,)
+        return (event.subject, event.group)
+
+    def handle(self, event: Event) -> None:
+        """Folds the event into its rows. A repeat of a recent message is not counted; if nothing else came of it
+        either, it is skipped as a duplicate."""
+        if event.user_id is None and event.anonymous_id is None and event.subject != event.group:
+            raise Skip("no_subject")
+        linked = self._link(event)
+        changed = [self._remember(of, event) for of in self.subjects(event)]
+        if not linked and not any(changed):
+            raise Skip("duplicate")
+
+    def refused(self, event: Event) -> None:
+        """What a deleted person did before is not remembered. But who else it was, and by which addresses
+        destinations may know them, belongs to the deletion (design §8)."""
+        self._link(event)
+        for address in _identifiers(event):
+            self.address(event.subject, address)
+
+    def _remember(self, of: str, event: Event) -> bool:
+        row = self.rows.get(of) or Profile(event.time, event.time)
+        recent = noted(row.recent, event.message_id)
+        if recent is not None:
+            row.recent = recent
+            _count(row, event)
+        facets = _fold(row, event, of)
+        if recent is None and row == self.rows.get(of):
+            return False
+        self.rows.put(of, row, facets[0] if facets else None)
+        for facet in facets[1:]:
+            self.rows.put(of, row, facet)
+        return True
+
+    def _link(self, event: Event) -> bool:
+        user, previous = event.user_id, event.anonymous_id
+        others: tuple[str | None, ...] = ()
+        if event.type in ("identify", "track"):
+            others = (event.anonymous,)
+        elif event.type == "alias" and self._alias:
+            # The wire does not say which kind of id the previous one was. A link of one that never was links nothing.
+            previous = event.previous_id
+            others = tuple(subject(event.space, kind, previous or "") for kind in ("user", "anon"))
+        if not user or not previous or not self._linkable(user) or not self._linkable(previous):
+            return False
+        for other in others:
+            if other is not None and other != event.subject:
+                self.link(other, event.subject, event.time)
+        return bool(others)
+
+    def _linkable(self, identifier: str) -> bool:
+        return linkable(identifier, self._never_link)
+
+
+def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
+    """[processors.profiles] has no settings; [identity] says what links."""
+    toml.known("processors.profiles", settings, ())
+    return [Profiles(app.config.identity)]
+
+
+def _count(row: Profile, event: Event) -> None:
+    if event.type != "track":
+        row.types[event.type] = row.types.get(event.type, 0) + 1
+        return
+    name, events = event.event, row.events
+    if name in events:
+        events[name] += 1
+    elif name is not None and len(events) < MAX_EVENT_NAMES and len(name) <= MAX_EVENT_NAME:
+        events[name] = 1
+    else:
+        row.other += 1
+
+
+def _fold(row: Profile, event: Event, of: str) -> list[str]:
+    """Changes the row by what the event says about this subject; the facets whose values changed."""
+    row.first_seen = min(row.first_seen, event.time)
+    row.last_seen = max(row.last_seen, event.time)
+    if event.type == "group" and of == event.group:
+        return ["traits"] if _settle(row.traits, event.traits, event, MAX_TRAITS) else []
+    identifiers = dict.fromkeys(_identifiers(event), True)
+    facets = ["identity"] if _settle(row.identifiers, identifiers, event, MAX_IDENTIFIERS) else []
+    context = {name: event.context[name] for name in _CONTEXT if event.context.get(name)}
+    _settle(row.context, context, event, len(_CONTEXT))
+    traits = event.type == "identify" and _settle(row.traits, event.traits, event, MAX_TRAITS)
+    joined = event.type == "group" and event.group_id is not None
+    if (joined and _settle(row.groups, {event.group_id or "": True}, event, MAX_GROUPS)) or traits:
+        facets.append("traits")
+    return facets
+
+
+def _settle(registers: dict[str, Register], values: dict[str, Any], event: Event, limit: int) -> bool:
+    if not values:
+        return False
+    stamp = event.stamp
+    changed = [settle(registers, name, Register(value, *stamp)) for name, value in values.items()]
+    keep_newest(registers, limit)
+    return any(changed)
+
+
+def _identifiers(event: Event) -> Iterator[str]:
+    """Names that others may know this subject by: facts §8, but not properties.email, which may be somebody else's
+    (an invitation), nor a group call's traits, which are the group's."""
+    known, external = event.context.get("traits"), event.context.get("externalIds")
+    for traits in (event.traits if event.type == "identify" else None, known):
+        if isinstance(traits, dict):
+            email, phone = traits.get("email"), text_id(traits.get("phone"))
+            if isinstance(email, str) and "@" in email:
+                yield f"email:{email.strip().lower()}"
+            if phone and phone.strip():
+                yield f"phone:{phone.strip()}"
+    for entry in external if isinstance(external, list) else ():
+        if isinstance(entry, dict) and entry.get("collection", "users") == "users":
+            kind, identifier = text_id(entry.get("type")), text_id(entry.get("id"))
+            if kind and identifier:
+                yield f"{kind}:{identifier.strip().lower() if kind == 'email' else identifier}"
+
+
+_CONTEXT = ("device", "campaign")

@@ -1,0 +1,107 @@
+"""Eraser: the second step of a deletion.
+
+The first step, a tombstone for every known subject, is in the deletion projection's own transaction: from then on
+nothing older is remembered. What lies before the ends of the log as they were then may still say who else the person
+is; so erasure waits until every projection has passed them, and then removes rows, links and held deliveries of every
+subject found by then, has null published for every key, and closes the request. What remains is a receipt: hashes.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from stream import topics
+from stream.batch import Surroundings
+from stream.core.sheet import without
+from stream.message import Partition
+from stream.outage import outlast
+from stream.processor import Projection
+from stream.publisher import Publisher
+from stream.store import Mark
+from stream.store.deletions import Deletion
+
+logger = structlog.get_logger()
+
+NAME = "eraser"
+ALARM_S = 3_600.0  # a request that waits longer for a projection is reported, once an hour
+_LOOK_S = 0.5
+
+
+class Eraser:
+    """Carries out deletions once the projections are ready for it."""
+
+    def __init__(self, around: Surroundings, projections: Sequence[Projection], publisher: Publisher) -> None:
+        self._around = around
+        self._projections = projections
+        self._publisher = publisher
+        tables = [table for projection in projections for table in projection.tables().values()]
+        self._decoders = {table.name: msgspec.json.Decoder(table.kind) for table in tables}
+        self._alarmed: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await outlast(self.step, NAME)
+            await asyncio.sleep(_LOOK_S)
+
+    async def step(self) -> None:
+        """Brings every unfinished request as far as it can be brought now."""
+        deletions = await self._around.store.deletions.every("open", "erased")
+        self._around.metrics.deletions_open.set(len(deletions))
+        for deletion in deletions:
+            if deletion.state == "open":
+                await self._advance(deletion)
+            else:  # the last process ended between erasing and publishing
+                await self._publisher.recover()
+                await self._around.store.deletions.finish(deletion.id, self._around.clock())
+
+    async def _advance(self, deletion: Deletion) -> None:
+        store, log = self._around.store, self._around.log
+        if deletion.ends is None:
+            bounds = await log.bounds(topics.RAW.values())
+            await store.deletions.note_ends(deletion.id, {p: end for p, (_, end) in bounds.items()})
+        elif behind := _behind(deletion.ends, await store.positions.all(), self._projections):
+            self._alarm(deletion, behind)
+        else:
+            await self._publisher.publish(await self._erase(deletion))
+            await store.deletions.finish(deletion.id, self._around.clock())
+
+    async def _erase(self, deletion: Deletion) -> list[Mark]:
+        store = self._around.store
+        tables = await store.tables()
+        async with store.db.write() as tx:
+            grave = await store.erasing.grave(tx, deletion.id)
+            rows = await store.erasing.rows(tx, grave, tables)
+            erased = await store.erasing.erase(tx, grave, rows, self._prune)
+            await store.deletions.erased(tx, deletion.id, erased)
+            return await store.marks.add(tx, NAME, [(subject, "deletion") for subject in grave.subjects])
+
+    def _prune(self, table: str, value: str, time: float) -> str | None:
+        decoder = self._decoders.get(table.partition("@")[0])
+        row: Any = None if decoder is None else without(decoder.decode(value), time)
+        return None if row is None else msgspec.json.encode(row).decode()
+
+    def _alarm(self, deletion: Deletion, behind: Sequence[str]) -> None:
+        now = self._around.clock()
+        if now - max(deletion.asked, self._alarmed.get(deletion.id, 0.0)) >= ALARM_S:
+            self._alarmed[deletion.id] = now
+            logger.warning("deletion_waits", request=deletion.id, processors=list(behind))
+
+
+def _behind(
+    ends: Mapping[Partition, int],
+    positions: Mapping[str, Mapping[Partition, int]],
+    projections: Sequence[Projection],
+) -> list[str]:
+    """The projections that have not passed these ends."""
+    behind = []
+    for projection in projections:
+        read = {topics.RAW[kind] for kind in projection.topics}
+        at = positions.get(projection.name, {})
+        if any(at.get(p, -1) < end for p, end in ends.items() if p.topic in read and end > 0):
+            behind.append(projection.name)
+    return behind

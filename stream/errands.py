@@ -1,0 +1,130 @@
+"""Errands: what commands ask of the running process, carried out one after another, each durable before it is done.
+
+A command writes a request into the store; so a person can be forgotten, a held delivery tried again, while the process
+runs, and what is asked while none runs waits. An errand that is cut off is run again from its beginning: each is
+harmless to repeat.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from stream import headers, topics
+from stream.batch import Surroundings
+from stream.core import envelope
+from stream.errors import StreamError
+from stream.message import Delivery, Message, Partition
+from stream.outage import outlast
+from stream.store.requests import Request
+from stream.worker import Worker
+
+_LOOK_S = 0.3
+
+
+class NotDone(StreamError):
+    """A request that cannot be carried out. Says why."""
+
+
+class Errands:
+    """Carries out requests on the processors of this process."""
+
+    def __init__(self, around: Surroundings, worker: Worker, limits: envelope.Limits) -> None:
+        self._around = around
+        self._worker = worker
+        self._limits = limits
+        self._kinds: Mapping[str, Callable[[Request], Awaitable[str]]] = {
+            "forget": self._forget,
+            "held.retry": self._retry_held,
+            "held.drop": self._drop_held,
+            "invalid.retry": self._retry_invalid,
+            "resume": self._resume,
+        }
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await outlast(self.step, "errands")
+            await asyncio.sleep(_LOOK_S)
+
+    async def step(self) -> int:
+        """Carries out what is asked now; how many requests that were."""
+        requests = await self._around.store.requests.open()
+        for request in requests:
+            result = await outlast(partial(self._carried_out, request), "errands")
+            await self._around.store.requests.finish(request.id, result, self._around.clock())
+        return len(requests)
+
+    async def _carried_out(self, request: Request) -> str:
+        errand = self._kinds.get(request.kind)
+        if errand is None:
+            return f"not done: nobody knows how to {request.kind}"
+        try:
+            return await errand(request)
+        except NotDone as why:
+            return f"not done: {why}"
+
+    async def _forget(self, request: Request) -> str:
+        """A delete like Segment's, with an operator's authority. Its messageId makes a repeat harmless."""
+        args = request.args
+        body: dict[str, Any] = {"type": "delete", "messageId": f"operator-{request.id}-{request.asked:.0f}"}
+        body |= {name: args[name] for name in ("userId", "anonymousId") if args.get(name)}
+        known = {
+            headers.SOURCE: "operator",
+            headers.SPACE: args.get("space", ""),
+            headers.RECEIVED: f"{request.asked:.6f}",
+            headers.PATH: "operator",
+            headers.AUTHORITY: "operator",
+            headers.SIGNED: "1",
+        }
+        key = str(args.get("userId") or args["anonymousId"])
+        given = tuple((name, value.encode()) for name, value in known.items() if value)
+        await self._around.log.append([Message(topics.RAW["delete"], key.encode(), msgspec.json.encode(body), given)])
+        return str(body["messageId"])
+
+    async def _retry_held(self, request: Request) -> str:
+        held = await self._around.store.held.get(request.args["id"])
+        if held is None:
+            raise NotDone("it is not held any more")
+        projector = self._worker.projectors.get(held.processor)
+        if projector is None:
+            raise NotDone(f"{held.processor} does not run")
+        return await projector.retry(held)
+
+    async def _drop_held(self, request: Request) -> str:
+        store = self._around.store
+        held = await store.held.get(request.args["id"])
+        if held is None:
+            raise NotDone("it is not held any more")
+        async with store.db.write() as tx:
+            if await store.held.remove(tx, held.id):
+                tally = {held.delivery.partition: {"left:dropped": 1}}
+                await store.positions.advance(tx, held.processor, {}, tally)
+        return "dropped"
+
+    async def _retry_invalid(self, request: Request) -> str:
+        at, offset, taken = Partition(topics.INVALID, request.args["part"]), request.args["offset"], request.args["time"]
+        delivery = await self._invalid(at, offset, taken)
+        if delivery is None:
+            raise NotDone(f"{at.topic}/{at.number} no longer holds {offset}")
+        messages = envelope.again(delivery.message, self._limits)
+        if any(message.topic == topics.INVALID for message in messages):
+            reasons = {headers.read(m.headers).reason for m in messages if m.topic == topics.INVALID}
+            raise NotDone(f"still invalid: {', '.join(sorted(reasons))}")
+        await self._around.log.append(messages)
+        await self._around.store.requests.note_retried(at.number, offset, self._around.clock())
+        return f"appended {len(messages)}"
+
+    async def _invalid(self, at: Partition, offset: int, taken: float) -> Delivery | None:
+        async for delivery in self._around.log.read(at.topic, since=taken, until=taken + 0.001):
+            if delivery.partition == at and delivery.offset == offset:
+                return delivery
+        return None
+
+    async def _resume(self, request: Request) -> str:
+        name = request.args["processor"]
+        if name not in self._worker.projectors:
+            raise NotDone(f"{name} does not run here")
+        return "resumed" if await self._worker.resume(name) else "it was not stopped"

@@ -1,0 +1,151 @@
+"""Projector: one member of one projection, in batches.
+
+Fetch some thousand deliveries; load the rows of their subjects; call `handle` per event, in order; write all changed
+rows and the positions past them in one transaction under the claims; publish. What a newer member, an erasure or a
+second writer changed meanwhile makes the write fail as a whole, and the batch is loaded and handled again.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from time import perf_counter
+
+from stream import topics
+from stream.batch import Batch, Surroundings
+from stream.core.deaths import Deaths
+from stream.errors import ClaimLost, Conflict, PositionLost, Stopped
+from stream.log import Cursor
+from stream.message import Delivery, Partition
+from stream.outage import outlast
+from stream.processor import Projection
+from stream.publisher import Publisher
+from stream.store import Held
+
+BATCH = 5_000  # deliveries; facts: batch 1,000 → 5,000 is 1.25–1.5 × for a projection into SQLite
+
+
+class Projector:
+    """One member of one projection."""
+
+    def __init__(self, projection: Projection, around: Surroundings, publisher: Publisher) -> None:
+        self.projection = projection
+        self._around = around
+        self._publisher = publisher
+        self._claims: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
+        self._busy = asyncio.Lock()
+        self._deaths = Deaths()
+
+    @property
+    def name(self) -> str:
+        return self.projection.name
+
+    async def run(self) -> None:
+        """Until cancelled. Raises PositionLost, Stopped, or whatever broke."""
+        around = self._around
+        await around.store.register(table.name for table in self.projection.tables().values())
+        await self._publisher.recover()
+        read = [topics.RAW[kind] for kind in self.projection.topics]
+        async with around.log.consume(self.name, read, self._assigned, self._revoked) as cursor:
+            while True:
+                await self.step(cursor)
+
+    async def step(self, cursor: Cursor) -> int:
+        """Fetches once and deals with what came; how many deliveries that were."""
+        deliveries = await cursor.fetch(BATCH)
+        if not deliveries:
+            return 0
+        async with self._busy:
+            begun = perf_counter()
+            await self._settle([d for d in deliveries if d.offset >= self._next.get(d.partition, d.offset + 1)])
+            self._around.metrics.batch_seconds.labels(self.name).observe(perf_counter() - begun)
+            copied = dict(self._next)
+        await cursor.commit(copied)
+        return len(deliveries)
+
+    async def retry(self, held: Held) -> str:
+        """Handles a held delivery once more; its fate. It leaves held unless it dies again."""
+        async with self._busy:
+            while True:
+                batch = Batch(self.projection, self._around, [held.to_try])
+                await batch.handle(Deaths())
+                try:
+                    return await self._retried(held, batch)
+                except Conflict:
+                    if await self._around.store.held.get(held.id) is None:
+                        return "left before"
+
+    async def _retried(self, held: Held, batch: Batch) -> str:
+        store, fate = self._around.store, batch.fates[0]
+        if fate.held is not None:
+            async with store.db.write() as tx:
+                await store.held.fail(tx, held.id, fate.held.reason, fate.held.trace)
+            return f"held:{fate.held.reason}"
+        work = batch.work()
+        work.claims, work.positions, work.settled = dict(self._claims), {}, held.id
+        work.fates = {held.delivery.partition: {f"left:{fate.name}": 1}}
+        await self._publisher.publish(await store.commit(work))
+        return fate.name
+
+    async def _assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        log, store = self._around.log, self._around.store
+        bounds = await log.bounds({partition.topic for partition in partitions})
+        starts = {partition: bounds[partition][0] for partition in partitions}
+        claimed = await store.positions.claim(self.name, starts, log.identity)
+        for partition, (position, _, of) in claimed.items():
+            self._check(partition, position, bounds[partition], of)
+        self._claims = {partition: claim for partition, (_, claim, _) in claimed.items()}
+        self._next = {partition: position for partition, (position, _, _) in claimed.items()}
+        return self._next
+
+    def _check(self, partition: Partition, position: int, bounds: tuple[int, int], log: str) -> None:
+        at = f"{self.name} is at {position} of {partition.topic}/{partition.number}"
+        first, end = bounds
+        if log != self._around.log.identity:
+            raise PositionLost(
+                f"{at} in log {log}, and this is log {self._around.log.identity}: the log was replaced. Put the old one"
+                " back, or start with a new state file to read this one from its beginning"
+            )
+        if position < first:
+            raise PositionLost(f"{at}, and the log begins at {first}: {first - position} messages are gone unread")
+        if position > end:
+            raise PositionLost(f"{at}, and the log ends at {end}: it lost messages that were already dealt with")
+
+    async def _revoked(self, partitions: Collection[Partition]) -> None:
+        async with self._busy:  # a batch that runs is written first: its claim is still good
+            for partition in partitions:
+                self._claims.pop(partition, None)
+                self._next.pop(partition, None)
+
+    async def _settle(self, deliveries: Sequence[Delivery]) -> None:
+        done = False
+        while deliveries and not done:
+            done = await outlast(partial(self._settled, deliveries), self.name)
+
+    async def _settled(self, deliveries: Sequence[Delivery]) -> bool:
+        """False: rows changed meanwhile, and the batch must be handled again."""
+        deaths = self._deaths.copy()
+        batch = Batch(self.projection, self._around, deliveries)
+        complete = await batch.handle(deaths)
+        work = batch.work()
+        work.claims = {partition: self._claims[partition] for partition in work.positions}
+        try:
+            marks = await self._around.store.commit(work)
+        except Conflict:
+            self._around.metrics.conflicts.labels(self.name).inc()
+            return False
+        except ClaimLost:
+            return True  # a newer member deals with these; the next assignment says what is ours
+        self._next.update(work.positions)
+        self._deaths = deaths
+        self._count(work.fates)
+        await self._publisher.publish(marks)
+        if not complete:
+            reasons = sorted({fate.held.reason for fate in batch.fates if fate.held})
+            raise Stopped(f"most of its last deliveries died ({', '.join(reasons)})")
+        return True
+
+    def _count(self, fates: Mapping[Partition, Mapping[str, int]]) -> None:
+        for tally in fates.values():
+            for fate, amount in tally.items():
+                self._around.metrics.deliveries.labels(self.name, fate).inc(amount)

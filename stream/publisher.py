@@ -1,0 +1,106 @@
+"""Publisher: nothing is published that is not durable, and nothing durable stays unpublished.
+
+A mark is written in the transaction of what changed. After it: read the marked people as they now are, append, read
+again, mark again whoever changed meanwhile, clear. A crash in between repeats messages and forgets none. The last
+message of a person carries the highest revision and the newest state.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import msgspec
+from msgspec import Struct
+
+from stream import facts, topics
+from stream.batch import Surroundings
+from stream.message import Message
+from stream.outage import outlast
+from stream.person import Person
+from stream.snapshot import Snapshot, read
+from stream.store.marks import Mark
+
+
+class Changed(Struct, frozen=True):
+    """The value of a person.changed message: look at this person again."""
+
+    person: str
+    facets: list[str]
+    revision: int
+
+
+class Published(Struct, frozen=True):
+    """The value of a person.profile message: the whole person, as of a revision."""
+
+    revision: int
+    person: Person | None
+
+
+class Publisher:
+    """Publishes what one processor marked."""
+
+    def __init__(self, processor: str, around: Surroundings, profile: bool) -> None:
+        self._processor = processor
+        self._around = around
+        self._profile = profile
+        self._tables = tuple(facts.TABLES) if profile else ()
+
+    async def recover(self) -> None:
+        """Publishes what was still marked when the last process ended."""
+        while marks := await self._around.store.marks.open(self._processor):
+            await self.publish(marks, recovering=True)
+
+    async def publish(self, marks: Sequence[Mark], recovering: bool = False) -> None:
+        """Publishes these marks, and whatever changes meanwhile, until nothing of it is marked."""
+        while marks:
+            marks = await outlast(partial(self._once, marks, recovering), self._processor)
+
+    async def _once(self, marks: Sequence[Mark], recovering: bool) -> Sequence[Mark]:
+        """Publishes these marks once; those that must be published again, since somebody changed meanwhile."""
+        store, log = self._around.store, self._around.log
+        subjects = {mark.subject for mark in marks}
+        before = await read(store, subjects, self._tables)
+        messages, values, nulled = await self._messages(marks, before, recovering)
+        await log.append(messages)
+        for message in messages:
+            self._around.metrics.published.labels(message.topic).inc()
+        after = await read(store, subjects, self._tables)
+        stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]
+        again = await store.marks.again(self._processor, [(m.subject, m.facet) for m in stale]) if stale else []
+        await store.marks.clear(self._processor, marks, values, nulled)
+        return again
+
+    async def _messages(
+        self, marks: Sequence[Mark], people: Snapshot, recovering: bool
+    ) -> tuple[list[Message], dict[str, int], set[str]]:
+        """The messages; which keys of person.profile they give a value, with its revision; and which a null."""
+        changed: dict[str, Changed] = {}
+        for mark in sorted(marks, key=lambda m: m.revision):
+            key = people.components[mark.subject].key
+            had = changed.get(key)
+            facets = sorted({mark.facet, *(had.facets if had else ())})
+            changed[key] = Changed(key, facets, mark.revision)
+        messages = [_message(topics.PERSON_CHANGED, key, _encode(one)) for key, one in changed.items()]
+        if not self._profile:
+            return messages, {}, set()
+        values = {key: one.revision for key, one in changed.items() if people.person(key) is not None}
+        nulled = set(changed) - set(values) | await self._renamed(marks, changed, recovering)
+        for key, revision in values.items():
+            value = _encode(Published(revision, people.person(key)))
+            messages.append(_message(topics.PERSON_PROFILE, key, value))
+        messages += [_message(topics.PERSON_PROFILE, key, None) for key in sorted(nulled)]
+        return messages, values, nulled
+
+    async def _renamed(self, marks: Sequence[Mark], changed: Mapping[str, Changed], recovering: bool) -> set[str]:
+        """Keys that stood for a person of their own, and no longer do."""
+        gone = {mark.subject for mark in marks} - set(changed)
+        if recovering or not gone:
+            return gone  # what was published before the crash may not have been noted
+        async with self._around.store.db.read() as tx:
+            return await self._around.store.marks.has_value(tx, gone)
+
+
+def _message(topic: str, key: str, value: bytes | None) -> Message:
+    return Message(topic, key.encode(), value)
+
+
+_encode = msgspec.json.Encoder().encode

@@ -1,0 +1,37 @@
+"""Retention of the embedded log: by age and size, never of what a configured processor has yet to read."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from stream import topics
+from stream.config import LogConfig
+from stream.lag import read_up_to
+from stream.log.sqlite import SqliteLog
+from stream.outage import outlast
+from stream.processor import Projection
+from stream.store import Store
+
+_EVERY_S = 60.0
+
+
+class Retention:
+    """Deletes what is old enough and read by everybody."""
+
+    def __init__(self, log: SqliteLog, store: Store, projections: Sequence[Projection], config: LogConfig) -> None:
+        self._log = log
+        self._store = store
+        self._projections = projections
+        self._config = config
+
+    async def run(self, clock: Callable[[], float]) -> None:
+        """Until cancelled."""
+        while True:
+            await outlast(lambda: self.step(clock()), "retention")
+            await asyncio.sleep(_EVERY_S)
+
+    async def step(self, now: float) -> int:
+        """Once; the number of messages deleted. Counts on no position that a loss of power could take back."""
+        every = await self._log.bounds(topics.ALL)
+        keep = read_up_to(await self._store.positions.synced(), self._projections, every)
+        oldest = now - self._config.retention_days * 86_400
+        return await self._log.retain(keep, oldest, self._config.retention_bytes)

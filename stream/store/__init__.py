@@ -1,0 +1,195 @@
+"""Store: what is remembered.
+
+The words: a *row* is one table's value for one subject, with a *version* that never repeats. A *position* is how far a
+processor has dealt with a partition; a *claim* is the right to say so, and a newer claim ends all older ones. A *mark*
+says that a person must be published, with a *revision* that never repeats. A *tombstone* is the time before which
+nothing about a subject may be remembered. What a batch changes is one transaction with the position past it.
+"""
+
+import contextlib
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from stream.config import IdentityConfig
+from stream.core.sheet import Changes, Key, Loaded
+from stream.errors import Conflict, SchemaMismatch
+from stream.message import Partition
+from stream.store.database import Database, Transaction
+from stream.store.deletions import Deletions
+from stream.store.erasing import Erasing
+from stream.store.held import Held, HeldTable
+from stream.store.linking import Linking
+from stream.store.marks import Mark, Marks
+from stream.store.people import People
+from stream.store.positions import Positions
+from stream.store.requests import Requests
+from stream.store.sqlite import SqliteDatabase
+
+SCHEMA = 1
+
+
+class Work(Struct, kw_only=True):
+    """All that one batch of one processor changes. It is written whole or not at all."""
+
+    processor: str
+    claims: dict[Partition, int]
+    positions: dict[Partition, int] = field(default_factory=dict)
+    fates: dict[Partition, dict[str, int]] = field(default_factory=dict)
+    loaded: dict[Key, Loaded] = field(default_factory=dict)
+    puts: dict[Key, str | None] = field(default_factory=dict)
+    tombstones: dict[str, float] = field(default_factory=dict)
+    serial: int = 0
+    changes: Changes = field(default_factory=Changes)
+    held: list[Held] = field(default_factory=list)
+    settled: int | None = None
+    now: float = 0.0
+
+
+class Rows(Struct, frozen=True):
+    """Rows as they were read, with the tombstones of their subjects and the serial as of which those are complete."""
+
+    rows: dict[Key, Loaded]
+    tombstones: dict[str, float]
+    serial: int
+
+
+class Store:
+    """What is remembered, over a small database driver."""
+
+    def __init__(self, db: Database, identity: IdentityConfig, key: bytes, epoch: int) -> None:
+        self.db = db
+        self.positions = Positions(db)
+        self.held = HeldTable(db)
+        self.marks = Marks(db)
+        self.requests = Requests(db)
+        self.people = People(db, identity, key)
+        self._linking = Linking(db, self.people, identity.max_links)
+        self.deletions = Deletions(db, self.people, self._linking)
+        self._versions = itertools.count(epoch << 32)
+        self.erasing = Erasing(db, self.people, self._linking, self._versions)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, url: str, identity: IdentityConfig) -> AsyncIterator["Store"]:
+        """Opens or creates the store at the url. Raises SchemaMismatch for a file of another version."""
+        async with SqliteDatabase.open(Path(url.removeprefix("sqlite:"))) as db:
+            key, epoch = await _prepare(db)
+            yield cls(db, identity, key, epoch)
+
+    async def load(self, keys: Collection[Key]) -> Rows:
+        """The rows of the keys, absent ones too."""
+        async with self.db.read() as tx:
+            # Tombstones before rows: one that comes between is younger than the serial, and commit() sees it.
+            serial = await self.people.serial(tx)
+            tombstones = await self.people.tombstones(tx, {subject for _, subject in keys}) if serial else {}
+            return Rows(await self._rows(tx, keys), tombstones, serial)
+
+    async def commit(self, work: Work) -> list[Mark]:
+        """Writes a batch; the marks it left. Raises ClaimLost or Conflict, and then nothing was written."""
+        asked = work.changes
+        durable = bool(asked.marks or asked.forgets or asked.links or work.held or work.settled)
+        async with self.db.write(durable) as tx:
+            await self.positions.check(tx, work.processor, work.claims)
+            if await self.people.buried_since(tx, work.serial, {subject for _, subject in work.loaded}):
+                raise Conflict("a person was deleted meanwhile")
+            await self._write_rows(tx, work)
+            moved = await self._linking.add(tx, asked.links)
+            deleted = await self.deletions.ask(tx, asked.forgets, work.now)
+            await self.deletions.add_addresses(tx, list(asked.addresses))
+            if work.held:
+                await self.held.add(tx, work.held)
+            if work.settled is not None and not await self.held.remove(tx, work.settled):
+                raise Conflict("the held delivery has left meanwhile")
+            await self.positions.advance(tx, work.processor, work.positions, work.fates)
+            wanted = [*asked.marks, *((s, "identity") for s in sorted(moved)), *((s, "deletion") for s in sorted(deleted))]
+            return await self.marks.add(tx, work.processor, wanted)
+
+    async def tables(self) -> list[str]:
+        """Every table that ever had a processor, in every generation."""
+        async with self.db.read() as tx:
+            return [name for (name,) in await tx.all("SELECT substr(key, 7) FROM meta WHERE key LIKE 'table:%'")]
+
+    async def register(self, tables: Iterable[str]) -> None:
+        """Notes that these tables exist, before their first row: an erasure goes through all of them."""
+        async with self.db.write() as tx:
+            await tx.many(
+                "INSERT INTO meta (key, value) VALUES (?, '') ON CONFLICT DO NOTHING", [(f"table:{t}",) for t in tables]
+            )
+
+    async def about(self, tx: Transaction, subjects: Collection[str], tables: Sequence[str]) -> dict[Key, Loaded]:
+        """The rows of some subjects in some tables; absent ones are absent."""
+        found = await tx.all(
+            f"SELECT tbl, subject, version, value FROM rows WHERE {self.db.among('tbl')} AND {self.db.among('subject')}",
+            self.db.listed(tables),
+            self.db.listed(subjects),
+        )
+        return {(tbl, subject): Loaded(version, value) for tbl, subject, version, value in found}
+
+    async def _rows(self, tx: Transaction, keys: Collection[Key]) -> dict[Key, Loaded]:
+        rows: dict[Key, Loaded] = dict.fromkeys(keys, Loaded(None, None))
+        by_table: dict[str, list[str]] = {}
+        for table, subject in keys:
+            by_table.setdefault(table, []).append(subject)
+        for table, subjects in by_table.items():
+            found = await tx.all(
+                f"SELECT subject, version, value FROM rows WHERE tbl = ? AND {self.db.among('subject')}",
+                table,
+                self.db.listed(subjects),
+            )
+            for subject, version, value in found:
+                rows[table, subject] = Loaded(version, value)
+        return rows
+
+    async def _write_rows(self, tx: Transaction, work: Work) -> None:
+        updates, inserts, deletes = [], [], []
+        for key, value in sorted(work.puts.items()):
+            version = work.loaded[key].version
+            if value is None:
+                deletes += [] if version is None else [(*key, version)]
+            elif version is None:
+                inserts.append((*key, next(self._versions), value))
+            else:
+                updates.append((next(self._versions), value, *key, version))
+        for sql, rows in ((_UPDATE, updates), (_INSERT, inserts), (_DELETE, deletes)):
+            if rows and await tx.many(sql, rows) != len(rows):
+                raise Conflict("rows changed meanwhile")
+        if work.tombstones:
+            named = [(s, self.people.hash(s)) for s in {s for _, s in work.puts} if s in work.tombstones]
+            await tx.many("UPDATE tombstones SET subject = ? WHERE hash = ?", named)
+
+
+_UPDATE = "UPDATE rows SET version = ?, value = ? WHERE tbl = ? AND subject = ? AND version = ?"
+_INSERT = "INSERT INTO rows (tbl, subject, version, value) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_DELETE = "DELETE FROM rows WHERE tbl = ? AND subject = ? AND version = ?"
+
+
+async def _prepare(db: Database) -> tuple[bytes, int]:
+    """Creates the tables if need be; the key of the hashes, and an epoch that no other opener has."""
+    async with db.write() as tx:
+        if not await tx.all("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+            for statement in _statements(resources.files(__name__).joinpath("schema.sql").read_text()):
+                await tx.run(statement)
+            await tx.many(
+                "INSERT INTO meta (key, value) VALUES (?, ?)", [("schema", str(SCHEMA)), ("key", secrets.token_hex(32))]
+            )
+            names = ("epoch", "revision", "synced")
+            await tx.many("INSERT INTO counters (name, value) VALUES (?, 0)", [(name,) for name in names])
+        meta = dict(await tx.all("SELECT key, value FROM meta WHERE key IN ('schema', 'key')"))
+        if meta.get("schema") != str(SCHEMA):
+            raise SchemaMismatch(
+                f"the state has schema {meta.get('schema')}, this version of stream reads and writes schema {SCHEMA}:"
+                " run the version that wrote it, or start with another file"
+            )
+        await tx.run("UPDATE counters SET value = value + 1 WHERE name = 'epoch'")
+        epoch = (await tx.all("SELECT value FROM counters WHERE name = 'epoch'"))[0][0]
+        return bytes.fromhex(meta["key"]), int(epoch)
+
+
+def _statements(script: str) -> list[str]:
+    lines = [line for line in script.splitlines() if not line.startswith("--")]
+    return [statement for statement in "\n".join(lines).split(";") if statement.strip()]

@@ -1,0 +1,134 @@
+"""Held: deliveries that had to leave the fast path, with their bytes, their reason, and their place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from stream.message import Delivery, Message, Partition
+from stream.store.database import Database, Row, Transaction
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """One held delivery. `state` is "dead" (needs a person); `time` is its event's, `since` when it came here."""
+
+    id: int = 0
+    processor: str
+    delivery: Delivery
+    subject: str
+    time: float
+    reason: str
+    trace: str = ""
+    state: str = "dead"
+    attempts: int = 1
+    since: float = 0.0
+    edited: bytes | None = None
+
+    @property
+    def to_try(self) -> Delivery:
+        """The delivery as it is to be tried again: with the edited bytes, where there are any."""
+        if self.edited is None:
+            return self.delivery
+        message = self.delivery.message
+        return msgspec.structs.replace(
+            self.delivery, message=Message(message.topic, message.key, self.edited, message.headers)
+        )
+
+
+class HeldTable:
+    """All that is held."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, tx: Transaction, held: Sequence[Held]) -> None:
+        """Keeps deliveries, in the transaction that moves the position past them."""
+        await tx.many(
+            "INSERT INTO held (processor, topic, part, position, taken, subject, time, state, reason, trace, attempts,"
+            " since, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [_row(one) for one in held],
+        )
+
+    async def fail(self, tx: Transaction, number: int, reason: str, trace: str) -> None:
+        """One more attempt that did not help."""
+        await tx.run(
+            "UPDATE held SET attempts = attempts + 1, reason = ?, trace = ? WHERE id = ?", reason, trace, number
+        )
+
+    async def remove(self, tx: Transaction, number: int) -> bool:
+        """Lets a delivery leave. False: it had left before."""
+        return await tx.run("DELETE FROM held WHERE id = ?", number) == 1
+
+    async def page(
+        self, processor: str | None = None, reason: str | None = None, limit: int = 1_000, after: int = 0
+    ) -> Sequence[Held]:
+        """Held deliveries in the order they came, after the given number."""
+        found = await self._select(
+            "(?1 IS NULL OR processor = ?1) AND (?2 IS NULL OR reason = ?2) AND id > ?3 ORDER BY id LIMIT ?4",
+            processor,
+            reason,
+            after,
+            limit,
+        )
+        return [_held(row) for row in found]
+
+    async def get(self, number: int) -> Held | None:
+        """One held delivery."""
+        return next((_held(row) for row in await self._select("id = ?", number)), None)
+
+    async def of(self, subjects: Sequence[str]) -> Sequence[Held]:
+        """All that is held about some subjects."""
+        found = await self._select(f"{self._db.among('subject')} ORDER BY id", self._db.listed(subjects))
+        return [_held(row) for row in found]
+
+    async def edit(self, number: int, value: bytes) -> bool:
+        """Keeps bytes to be tried instead; the original stays. False: it is not held any more."""
+        async with self._db.write() as tx:
+            return await tx.run("UPDATE held SET edited = ? WHERE id = ?", value, number) == 1
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """Processor → reason → how many."""
+        async with self._db.read() as tx:
+            found = await tx.all("SELECT processor, reason, count(*) FROM held GROUP BY processor, reason")
+        counts: dict[str, dict[str, int]] = {}
+        for processor, reason, amount in found:
+            counts.setdefault(processor, {})[reason] = amount
+        return counts
+
+    async def _select(self, where: str, *params: Any) -> list[Row]:
+        async with self._db.read() as tx:
+            return await tx.all(
+                "SELECT id, processor, topic, part, position, taken, subject, time, state, reason, trace, attempts,"
+                f" since, message, edited FROM held WHERE {where}",
+                *params,
+            )
+
+
+def _row(one: Held) -> Row:
+    at, taken = one.delivery.partition, one.delivery.time
+    return (
+        *(one.processor, at.topic, at.number, one.delivery.offset, taken, one.subject, one.time),
+        *(one.state, one.reason, one.trace, one.attempts, one.since, _encode(one.delivery.message)),
+    )
+
+
+def _held(row: Row) -> Held:
+    number, processor, topic, part, offset, taken, subject, time, state, reason, trace, attempts, since = row[:13]
+    return Held(
+        id=number,
+        processor=processor,
+        delivery=Delivery(_MESSAGE.decode(row[13]), Partition(topic, part), offset, taken),
+        subject=subject,
+        time=time,
+        state=state,
+        reason=reason,
+        trace=trace,
+        attempts=attempts,
+        since=since,
+        edited=row[14],
+    )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_MESSAGE = msgspec.msgpack.Decoder(Message)

@@ -1,0 +1,180 @@
+"""People: which subjects are one person, and before which time nothing about them may be remembered.
+
+A *pair* says that a subject (an anonymous one, or an alias) was seen as another (a user), with the first and the last
+time. It is *alive* while its last time is younger than both tombstones. Of a subject's living pairs the one with the
+smallest first time *owns* it (core/identity.py). All of it is minimum, maximum and union: any order of events ends in
+the same people.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec import Struct
+
+from stream.config import IdentityConfig
+from stream.core import identity
+from stream.store.database import Database, Transaction
+
+Times = tuple[float, float]
+Pairs = dict[str, dict[str, Times]]
+
+
+class Component(Struct, frozen=True):
+    """The subjects of one person. `links`: subject → whom it belongs to, and since when that counts."""
+
+    key: str
+    subjects: tuple[str, ...]
+    links: dict[str, tuple[str, float]] = {}
+
+
+class People:
+    """Links and tombstones, read and written in transactions of others."""
+
+    def __init__(self, db: Database, config: IdentityConfig, key: bytes) -> None:
+        self._db = db
+        self._config = config
+        self._key = key
+
+    def hash(self, subject: str) -> str:
+        """What stands for a subject once it must not be named: its kind's first letter and a keyed hash."""
+        digest = hashlib.blake2b(subject.encode(), key=self._key, digest_size=16).hexdigest()
+        return identity.kind(subject)[0] + digest
+
+    async def serial(self, tx: Transaction) -> int:
+        """Grows with every tombstone set or raised; 0 while there is none."""
+        return int((await tx.all("SELECT coalesce(max(serial), 0) FROM tombstones"))[0][0])
+
+    async def tombstones(self, tx: Transaction, subjects: Collection[str]) -> dict[str, float]:
+        """The tombstones of those subjects that have one."""
+        if not subjects or not await self.serial(tx):
+            return {}
+        hashes = {self.hash(subject): subject for subject in subjects}
+        return {hashes[h]: time for h, time in (await self.buried(tx, hashes)).items()}
+
+    async def buried(self, tx: Transaction, hashes: Collection[str]) -> dict[str, float]:
+        """The tombstones of those hashes that have one."""
+        found = await tx.all(
+            f"SELECT hash, time FROM tombstones WHERE {self._db.among('hash')}", self._db.listed(hashes)
+        )
+        return {h: time for h, time in found}
+
+    async def buried_since(self, tx: Transaction, serial: int, subjects: Iterable[str]) -> bool:
+        """Has any of the subjects got a tombstone, or a younger one, after that serial?"""
+        found = await tx.all("SELECT hash FROM tombstones WHERE serial > ?", serial)
+        fresh = {h for (h,) in found}
+        return bool(fresh) and any(self.hash(subject) in fresh for subject in subjects)
+
+    async def pairs(self, tx: Transaction, subjects: Collection[str]) -> Pairs:
+        """The pairs of each subject, the dead ones too. Every subject asked for is a key."""
+        found = await tx.all(
+            f"SELECT subject, other, first, last FROM links WHERE {self._db.among('subject')}",
+            self._db.listed(subjects),
+        )
+        pairs: Pairs = {subject: {} for subject in subjects}
+        for subject, other, first, last in found:
+            pairs[subject][other] = (first, last)
+        return pairs
+
+    async def fans(self, tx: Transaction, users: Collection[str]) -> dict[str, list[str]]:
+        """For each user the subjects with a pair to it, at most one more than may count."""
+        if not users:
+            return {}
+        found = await tx.all(
+            "SELECT asked.value, links.subject FROM json_each(?) AS asked JOIN links ON links.other = asked.value"
+            " AND links.subject IN (SELECT subject FROM links WHERE other = asked.value ORDER BY subject LIMIT ?)",
+            self._db.listed(users),
+            self._config.max_links + 1,
+        )
+        fans: dict[str, list[str]] = {user: [] for user in users}
+        for user, subject in found:
+            fans[user].append(subject)
+        return fans
+
+    async def components(self, tx: Transaction, subjects: Collection[str]) -> dict[str, Component]:
+        """The person of each subject, as it now is."""
+        graph = await self._graph(tx, set(subjects))
+        return graph.components(subjects)
+
+    async def _graph(self, tx: Transaction, start: set[str]) -> "Graph":
+        graph = Graph(self._config)
+        visited: set[str] = set()
+        frontier = start
+        while frontier:
+            visited |= frontier
+            graph.fans.update(await self.fans(tx, [s for s in frontier if graph.may_own(s)]))
+            around = frontier | {fan for s in frontier for fan in graph.fans.get(s, ())}
+            graph.pairs.update(await self.pairs(tx, [s for s in around if s not in graph.pairs]))
+            ends = around | {other for s in around for other in graph.pairs[s]}
+            graph.tombstones.update(await self.tombstones(tx, ends))
+            frontier = {end for s in around if (end := graph.nearest(s)) and (s in visited or end in visited)}
+            frontier = (frontier | {s for s in around if graph.nearest(s) in visited}) - visited
+        return graph
+
+
+class Graph:
+    """Pairs around some subjects, loaded; pure."""
+
+    def __init__(self, config: IdentityConfig) -> None:
+        self.pairs: Pairs = {}
+        self.fans: dict[str, list[str]] = {}
+        self.tombstones: dict[str, float] = {}
+        self._config = config
+
+    def may_own(self, subject: str) -> bool:
+        """Can others be this subject? Only users can, and not those that stand for nobody ("null", "-1")."""
+        if identity.kind(subject) != "user":
+            return False
+        return identity.linkable(identity.identifier(subject), self._config.never_link)
+
+    def owner(self, subject: str) -> tuple[str, float] | None:
+        """Who this subject is, and since when that counts; None if nobody else."""
+        owner = self.nearest(subject)
+        if owner is None or len(self.fans.get(owner, ())) > self._config.max_links:
+            return None
+        return owner, max(self.pairs[subject][owner][0], self._grave(subject, owner))
+
+    def nearest(self, subject: str) -> str | None:
+        """Who owns this subject, unless that one turns out to be shared by too many."""
+        pairs = [(other, first) for other, (first, _) in self.alive(subject).items()]
+        return identity.owner(pairs, self._config.max_links)
+
+    def alive(self, subject: str) -> dict[str, Times]:
+        """The pairs that count: younger than the tombstones, and with somebody."""
+        if not identity.linkable(identity.identifier(subject), self._config.never_link):
+            return {}
+        return {
+            other: times
+            for other, times in self.pairs.get(subject, {}).items()
+            if times[1] > self._grave(subject, other) and self.may_own(other)
+        }
+
+    def components(self, subjects: Iterable[str]) -> dict[str, Component]:
+        """The component of each of the subjects."""
+        edges: dict[str, set[str]] = {}
+        owners: dict[str, tuple[str, float]] = {}
+        for subject in self.pairs:
+            if owned := self.owner(subject):
+                edges.setdefault(subject, set()).add(owned[0])
+                edges.setdefault(owned[0], set()).add(subject)
+                owners[subject] = owned
+        done: dict[str, Component] = {}
+        for subject in subjects:
+            if subject not in done:
+                members = _reach(subject, edges)
+                links = {m: owners[m] for m in members if m in owners}
+                component = Component(identity.person_key(members), tuple(sorted(members)), links)
+                done.update(dict.fromkeys(members, component))
+        return {subject: done[subject] for subject in subjects}
+
+    def _grave(self, subject: str, other: str) -> float:
+        nothing = float("-inf")
+        return max(self.tombstones.get(subject, nothing), self.tombstones.get(other, nothing))
+
+
+def _reach(start: str, edges: Mapping[str, set[str]]) -> set[str]:
+    reached, frontier = {start}, [start]
+    while frontier:
+        fresh = edges.get(frontier.pop(), set()) - reached
+        reached |= fresh
+        frontier.extend(fresh)
+    return reached

@@ -1,0 +1,76 @@
+"""Requests: what a command asks of the running process; and the audit of who asked."""
+
+import json
+from typing import Any
+
+from msgspec import Struct
+
+from stream.store.database import Database
+
+
+class Request(Struct, frozen=True):
+    """What a command asks of the running process. `kind` and `args` are the asker's; done once `done` is set."""
+
+    id: int
+    kind: str
+    args: dict[str, Any]
+    who: str
+    asked: float
+    done: float | None = None
+    result: str | None = None
+
+
+class Requests:
+    """Asked by one process, carried out by another."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def ask(self, kind: str, args: dict[str, Any], who: str, now: float) -> int:
+        """Keeps a request durably; its number."""
+        async with self._db.write() as tx:
+            await tx.run(
+                "INSERT INTO requests (kind, args, who, asked) VALUES (?, ?, ?, ?)", kind, json.dumps(args), who, now
+            )
+            return int((await tx.all("SELECT max(id) FROM requests"))[0][0])
+
+    async def open(self) -> list[Request]:
+        """Those not carried out yet, oldest first."""
+        async with self._db.read() as tx:
+            found = await tx.all("SELECT id, kind, args, who, asked FROM requests WHERE done IS NULL ORDER BY id")
+        return [Request(i, kind, json.loads(args), who, asked) for i, kind, args, who, asked in found]
+
+    async def get(self, number: int) -> Request | None:
+        """One request, as it is now."""
+        async with self._db.read() as tx:
+            found = await tx.all(
+                "SELECT id, kind, args, who, asked, done, result FROM requests WHERE id = ?", number
+            )
+        return next((Request(i, k, json.loads(a), w, t, d, r) for i, k, a, w, t, d, r in found), None)
+
+    async def finish(self, number: int, result: str, now: float) -> None:
+        """Notes the result and forgets the arguments, which may name a person."""
+        async with self._db.write() as tx:
+            await tx.run("UPDATE requests SET done = ?, result = ?, args = '{}' WHERE id = ?", now, result, number)
+
+    async def note_retried(self, part: int, offset: int, now: float) -> None:
+        """Keeps that a message of segment.invalid was appended again."""
+        async with self._db.write() as tx:
+            await tx.run("INSERT INTO retried (part, position, time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", part, offset, now)
+
+    async def retried(self) -> set[tuple[int, int]]:
+        """Partition and offset of all messages of segment.invalid that were appended again."""
+        async with self._db.read() as tx:
+            return {(part, offset) for part, offset in await tx.all("SELECT part, position FROM retried")}
+
+    async def note(self, who: str, what: str, hashed: str, now: float) -> None:
+        """One line of the audit: who did what to whose data, when. The person is named by hash only."""
+        async with self._db.write() as tx:
+            await tx.run("INSERT INTO audit (time, who, what, hash) VALUES (?, ?, ?, ?)", now, who, what, hashed)
+
+    async def audit(self, hashed: str | None = None) -> list[tuple[float, str, str, str]]:
+        """The audit's lines, newest first; of one person, or all."""
+        where, params = ("WHERE hash = ?", (hashed,)) if hashed else ("", ())
+        async with self._db.read() as tx:
+            found = await tx.all(f"SELECT time, who, what, hash FROM audit {where} ORDER BY id DESC", *params)
+        return [(time, who, what, of) for time, who, what, of in found]

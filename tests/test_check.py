@@ -1,0 +1,111 @@
+"""stream check, and what every command has."""
+
+import json
+import logging
+import os
+import socket
+
+import click
+import pytest
+import structlog
+from click.testing import CliRunner
+
+from stream.cli import main
+
+FREE = "[receiver]\nport = 0\n"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command as a person would in a folder of its own, and puts logging back as it was."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    yield lambda *words: CliRunner().invoke(main, words)
+    root.handlers, root.level = before, level
+    structlog.reset_defaults()
+
+
+def test_it_says_what_would_run_and_touches_nothing(run, tmp_path):
+    (tmp_path / "stream.toml").write_text(FREE + "[sources.web]\n[sources.app]\n[processors.consent]\n")
+    result = run("check", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["ok"] and found["problems"] == []
+    assert found["configuration"] == str(tmp_path / "stream.toml")
+    assert found["receiver"] == "http://127.0.0.1:0/segment"
+    assert found["signed"] is False
+    assert found["sources"] == ["app", "web"]
+    assert list(found["processors"]) == ["consent"]
+    assert found["log"] == f"{tmp_path}/data/log.db"
+    assert os.listdir(tmp_path) == ["stream.toml"]
+
+
+def test_without_json_it_says_the_same_for_the_eye(run, tmp_path):
+    (tmp_path / "stream.toml").write_text(FREE)
+    result = run("check")
+    assert result.exit_code == 0, result.output
+    assert "receiver       http://127.0.0.1:0/segment (no secret: unsigned, this machine only)" in result.stdout
+    assert "processors     profiles, audiences, consent, deletion" in result.stdout
+    assert f"store          {tmp_path}/data/state.db" in result.stdout
+
+
+def test_a_port_that_is_taken_is_named(run, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "stream.toml").write_text(f"[receiver]\nport = {port}\n")
+        result = run("check", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["ok"] is False
+    assert f"receiver: 127.0.0.1, port {port}: Address already in use" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("sqlite:folder", "folder is a folder"), ("sqlite:file/log.db", "file is not a folder")],
+)
+def test_a_file_that_cannot_be_is_named(run, tmp_path, url, expected):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "stream.toml").write_text(f"{FREE}[log]\nurl = '{url}'\n")
+    result = run("check")
+    assert result.exit_code == 1
+    assert f"Error: log.url: {tmp_path}/{expected}" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_named(run, tmp_path):
+    (tmp_path / "stream.toml").write_text(FREE)
+    tmp_path.chmod(0o500)
+    result = run("check")
+    tmp_path.chmod(0o700)
+    assert result.exit_code == 1
+    assert f"log.url: {tmp_path} cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[receiver]\nprot = 1\n", "receiver.prot is not a setting; did you mean port?"),
+        ("[processors.profile]\n", "Did you mean profiles?"),
+        ("[receiver]\nhost = '0.0.0.0'\n", "secret"),
+    ],
+)
+def test_a_wrong_configuration_ends_with_2_and_one_line(run, tmp_path, text, expected):
+    (tmp_path / "stream.toml").write_text(text)
+    result = run("check", "--json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    assert expected in result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_explains_itself_and_answers_in_json(run, name):
+    command = main.commands[name]
+    parts = command.commands.values() if hasattr(command, "commands") else [command]
+    for part in parts:
+        assert part.help and part.help.endswith(".")
+        assert "--json" in {option for parameter in part.params for option in parameter.opts}
+        assert all(option.help for option in part.params if isinstance(option, click.Option))
+    assert run(name, "--help").exit_code == 0
