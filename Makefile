@@ -21,7 +21,7 @@ check: .venv/dev.stamp
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m benchmarks

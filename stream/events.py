@@ -102,6 +102,8 @@ def text_id(value: Any) -> str | None:
 
     Over 500 characters (Segment's own limit for a groupId; an index entry must fit a page) a hash stands in for it.
     """
+    if value is None:
+        return None
     if value.__class__ is str:
         if len(value) <= _LONGEST_ID and value.isprintable():
             return value or None
@@ -129,7 +131,7 @@ def decode(message: Message, taken: float = 0.0) -> Event:
     wire = _decode_wire(message.value or b"{}")
     common = _common(origin.common)
     ours = origin.received or taken
-    user_id = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)
+    user_id = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
     anonymous_id, group_id = text_id(wire.anonymous_id), text_id(wire.group_id)
     kind = message.topic.rpartition(".")[2]
     message_id = text_id(wire.message_id) or origin.message_id or content_id(origin.source, message.value or b"")

@@ -1,5 +1,6 @@
 """The headers of a raw message: what the receiver knew of it that its bytes do not say."""
 
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -21,7 +22,7 @@ REASON: Final = "reason"  # only in segment.invalid: why it could not be underst
 AUTHORITY: Final = "authority"  # b"operator" for a delete asked for by `stream forget`
 
 
-class Origin(Struct, frozen=True):
+class Origin(Struct, frozen=True, gc=False):
     """The headers of one message, read. Unknown headers are ignored; absent ones have these defaults."""
 
     source: str = ""
@@ -42,29 +43,31 @@ class Origin(Struct, frozen=True):
 def read(headers: Headers) -> Origin:
     """The origin of a message. Never raises: a header that is not of its form counts as absent."""
     found = dict(headers)
+    get = found.get
     return Origin(
-        source=_text(found, SOURCE),
-        space=_text(found, SPACE),
-        received=_number(found, RECEIVED),
-        signed=found.get(SIGNED) == b"1",
-        path=_text(found, PATH) or "destination",
-        sender=_text(found, SENDER) or "other",
-        content_type=_text(found, CONTENT_TYPE),
-        type=_text(found, TYPE),
-        index=int(_number(found, INDEX)) if INDEX in found else None,
-        message_id=_text(found, MESSAGE_ID) or None,
-        common=found.get(COMMON),
-        reason=_text(found, REASON),
-        authority=_text(found, AUTHORITY),
+        source=_text(get(SOURCE, b"")),
+        space=_text(get(SPACE, b"")) if SPACE in found else "",
+        received=_number(get(RECEIVED, b"0")),
+        signed=get(SIGNED) == b"1",
+        path=_text(get(PATH, b"destination")),
+        sender=_text(get(SENDER, b"other")),
+        content_type=_text(get(CONTENT_TYPE, b"")),
+        type=_text(get(TYPE, b"")) if TYPE in found else "",
+        index=int(_number(get(INDEX, b"0"))) if INDEX in found else None,
+        message_id=_text(get(MESSAGE_ID, b"")) or None if MESSAGE_ID in found else None,
+        common=get(COMMON),
+        reason=_text(get(REASON, b"")) if REASON in found else "",
+        authority=_text(get(AUTHORITY, b"")) if AUTHORITY in found else "",
     )
 
 
-def _text(found: dict[str, bytes], name: str) -> str:
-    return found.get(name, b"").decode("utf-8", "replace")
+@lru_cache(4_096)  # the same few sources, paths, senders over and over
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
 
 
-def _number(found: dict[str, bytes], name: str) -> float:
+def _number(value: bytes) -> float:
     try:
-        return float(found.get(name, b"0"))
+        return float(value)
     except ValueError:
         return 0.0

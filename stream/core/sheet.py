@@ -48,6 +48,7 @@ class Sheet:
         self.changes = Changes()
         self._own: dict[Key, str | None] = {}
         self._asked = Changes()
+        self._dirty = False
         self._time = 0.0
         self._only_links = False
         self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
@@ -67,11 +68,14 @@ class Sheet:
 
     def begin(self, time: float, only_links: bool = False) -> None:
         """The next event, with its time; `only_links` for one that was refused: its puts do not count."""
-        self._own, self._asked, self._time, self._only_links = {}, Changes(), time, only_links
+        self._time, self._only_links = time, only_links
+        self.drop()
 
     def keep(self) -> None:
         """The event ended well: what it put is the batch's."""
         self.puts.update(self._own)
+        if not self._dirty:
+            return
         asked, changes = self._asked, self.changes
         changes.marks.update(asked.marks)
         changes.forgets.update(asked.forgets)
@@ -82,7 +86,9 @@ class Sheet:
 
     def drop(self) -> None:
         """The event did not end well: it put nothing."""
-        self._own, self._asked = {}, Changes()
+        self._own = {}
+        if self._dirty:
+            self._asked, self._dirty = Changes(), False
 
     def get(self, table: str, kind: type[Any], subject: str) -> Any | None:
         key = (table, subject)
@@ -108,15 +114,19 @@ class Sheet:
             return
         self._own[key] = None if value is None else _encode(value).decode()
         if changed is not None:
+            self._dirty = True
             self._asked.marks[subject, changed] = None
 
     def link(self, subject: str, other: str, time: float) -> None:
+        self._dirty = True
         self._asked.links[subject, other] = (time, time)
 
     def forget(self, subject: str, time: float, request: str, authority: str) -> None:
+        self._dirty = True
         self._asked.forgets[request] = (subject, time, authority)
 
     def address(self, subject: str, address: str) -> None:
+        self._dirty = True
         self._asked.addresses[subject, address] = None
 
     def _decode(self, kind: type[Any], value: str) -> Any:

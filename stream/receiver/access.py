@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -15,7 +15,7 @@ from stream.errors import ConfigError
 DEFAULT_SOURCE: Final = "segment"  # what comes in at /segment
 ANY_SDK: Final = "sdk"  # what comes in with any write key, before one is configured
 
-_EVERY_INTERFACE: Final = "0.0.0.0"  # noqa: S104 (a secret is configured)
+_EVERY_INTERFACE: Final = "0.0.0.0"
 _LOOPBACK: Final = "127.0.0.1"
 
 
@@ -48,7 +48,7 @@ class Access:
 
     def __init__(self, config: Config) -> None:
         loopback = _is_loopback(listen_host(config))
-        unsigned = loopback and not _secrets(config)
+        unsigned = loopback and not _has_secret(config)
         self._destinations = {DEFAULT_SOURCE: _door(DEFAULT_SOURCE, config.receiver, "", unsigned)}
         for name, source in config.sources.items():
             self._destinations[name] = _door(name, source, source.space, unsigned)
@@ -71,9 +71,9 @@ class Access:
 
 def listen_host(config: Config) -> str:
     """Where to listen. Raises ConfigError where anybody could post: not on loopback, and nothing asked for."""
-    host = config.receiver.host or (_EVERY_INTERFACE if _secrets(config) else _LOOPBACK)
+    host = config.receiver.host or (_EVERY_INTERFACE if _has_secret(config) else _LOOPBACK)
     keyed = any(source.write_key for source in config.sources.values())
-    if not _is_loopback(host) and not keyed and not _secrets(config):
+    if not _is_loopback(host) and not keyed and not _has_secret(config):
         raise ConfigError(
             f"receiver.host is {host}, where anybody can post, and no secret is configured: set receiver.secrets "
             "(Segment's shared secret) or receiver.require_header, or leave receiver.host out to listen on loopback"
@@ -97,15 +97,9 @@ def _door(name: str, section: ReceiverConfig | SourceConfig, space: str, unsigne
     return Door(name, space, section.secrets, (header, value.strip()) if header else None, unsigned)
 
 
-def _secrets(config: Config) -> tuple[str, ...]:
-    return tuple(_all_secrets(config))
-
-
-def _all_secrets(config: Config) -> Iterator[str]:
-    for section in (config.receiver, *config.sources.values()):
-        yield from section.secrets
-        if section.require_header:
-            yield section.require_header
+def _has_secret(config: Config) -> bool:
+    sections: tuple[ReceiverConfig | SourceConfig, ...] = (config.receiver, *config.sources.values())
+    return any(section.secrets or section.require_header for section in sections)
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from stream.receiver.access import DEFAULT_SOURCE, Access
 from stream.receiver.answer import success
 from stream.receiver.intake import Intake
 
-EXPLANATION: Final = "Segment posts events here. Set this URL in a Webhooks or Tray.io destination; see docs/operating.md.\n"
+EXPLANATION: Final = "Segment posts events here: set this URL in a Webhooks or Tray.io destination.\n"
 
 _SENDERS: Final = (("Segment.io/", "classic"), ("Segment (Actions)", "actions"), ("node-fetch", "functions"))
 _UNKNOWN: Final = "unknown"  # never a name from the URL: anybody can make those up
@@ -26,8 +26,9 @@ class Destination:
     def routes(self) -> list[web.RouteDef]:
         """The paths, with POST, PUT and PATCH, and an explanation for people who open them in a browser."""
         answers = [(method, self._answer) for method in ("POST", "PUT", "PATCH")]
-        both = [*answers, ("GET", self._explain), ("HEAD", self._explain)]
-        return [web.route(method, path, answer) for path in ("/segment", "/segment/{source}") for method, answer in both]
+        answers += [("GET", self._explain), ("HEAD", self._explain)]
+        paths = ("/segment", "/segment/{source}")
+        return [web.route(method, path, answer) for path in paths for method, answer in answers]
 
     async def _answer(self, request: web.Request) -> web.Response:
         return await self._intake.answer(request, "destination", self._take)

@@ -1,4 +1,4 @@
-"""/v1/…: Segment's Tracking API, for SDKs that are pointed here. Facts: http-api, and what the SDKs were seen to send."""
+"""/v1/…: Segment's Tracking API, for SDKs that are pointed here. Facts: http-api; what the SDKs were seen to send."""
 
 import base64
 import binascii
@@ -59,7 +59,8 @@ class Sdk:
     async def _keep(self, request: web.Request, body: Body, kind: str) -> web.Response:
         door = self._access.write_key(*_write_keys(request.headers, body.text))
         if door is None:
-            raise Refused(400, "malformed JSON") if _nobody(body.text) else self._intake.unknown_write_key()
+            # Nobody's, and no repeat will mend it; a key that we do not know yet may be configured soon.
+            raise self._intake.unknown_write_key() if _is_object(body.text) else Refused(400, "malformed JSON")
         post = self._post(request.headers, door, kind)
         if body.readable:
             opened = envelope.open_body(body.text, post, self._intake.limits)
@@ -106,9 +107,12 @@ def _write_keys(headers: CIMultiDictProxy[str], text: bytes) -> tuple[str, ...]:
         return (key,)
 
 
-def _nobody(text: bytes) -> bool:
-    """Whether this is no JSON object, so that no key could have been in it: a repeat would not mend it."""
-    ...
+def _is_object(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=cut.Top)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _base64(data: str) -> bytes:

@@ -240,7 +240,8 @@ def test_a_secret_header_vouches_for_deletes_that_nobody_signed() -> None:
 def test_an_extensible_webhooks_events_are_kept_without_their_wrapping() -> None:
     post = Post(source="segment", received=1.0, signed=DELETE)
     found = opened(b'[{"json":' + DELETE + b'},{"json":' + TRACK + b"}]", post).messages
-    assert [(message.topic, message.value) for message in found] == [("segment.delete", DELETE), ("segment.track", TRACK)]
+    assert [message.topic for message in found] == ["segment.delete", "segment.track"]
+    assert [message.value for message in found] == [DELETE, TRACK]
     assert [dict(message.headers)["signed"] for message in found] == [b"1", b"0"]
 
 
@@ -261,10 +262,7 @@ def test_the_path_says_the_type_of_an_sdks_single_event() -> None:
 
 def test_a_body_that_cannot_be_opened_is_kept_whole() -> None:
     found = envelope.keep_whole(b"\x1f\x8b...", SDK, "bad_encoding")
-    assert (found.reason, found.messages[0].value, reason(found.messages[0])) == ("bad_encoding",) + (
-        b"\x1f\x8b...",
-        "bad_encoding",
-    )
+    assert [(message.value, reason(message)) for message in found.messages] == [(b"\x1f\x8b...", found.reason)]
 
 
 def test_what_is_invalid_can_be_opened_again_after_a_fix() -> None:
