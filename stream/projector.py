@@ -6,7 +6,8 @@ second writer changed meanwhile makes the write fail as a whole, and the batch i
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
 
@@ -42,13 +43,22 @@ class Projector:
 
     async def run(self) -> None:
         """Until cancelled. Raises PositionLost, Stopped, or whatever broke."""
+        async with self.joined() as cursor:
+            while True:
+                await self.step(cursor)
+
+    @asynccontextmanager
+    async def joined(self) -> AsyncIterator[Cursor]:
+        """A member of the processor while the block lasts, with what the last one left to publish published."""
         around = self._around
-        await around.store.register(table.name for table in self.projection.tables().values())
+        await outlast(self._register, self.name)
         await self._publisher.recover()
         read = [topics.RAW[kind] for kind in self.projection.topics]
         async with around.log.consume(self.name, read, self._assigned, self._revoked) as cursor:
-            while True:
-                await self.step(cursor)
+            yield cursor
+
+    async def _register(self) -> None:
+        await self._around.store.register(table.name for table in self.projection.tables().values())
 
     async def step(self, cursor: Cursor) -> int:
         """Fetches once and deals with what came; how many deliveries that were."""

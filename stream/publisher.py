@@ -46,7 +46,8 @@ class Publisher:
 
     async def recover(self) -> None:
         """Publishes what was still marked when the last process ended."""
-        while marks := await self._around.store.marks.open(self._processor):
+        open_marks = partial(self._around.store.marks.open, self._processor)
+        while marks := await outlast(open_marks, self._processor):
             await self.publish(marks, recovering=True)
 
     async def publish(self, marks: Sequence[Mark], recovering: bool = False) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final, Literal, TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -39,6 +39,13 @@ def set_up(level: Level, out: TextIO | None = None) -> None:
         logging.getLogger(library).setLevel(max(threshold, logging.WARNING))
 
 
+def registry() -> CollectorRegistry:
+    """A new registry, with what the system knows of this process: CPU, memory, open files."""
+    found = CollectorRegistry()
+    ProcessCollector(registry=found)
+    return found
+
+
 class Metrics:
     """Every metric of the process, on one registry. `processor` is a processor's name, never a person."""
 
@@ -51,7 +58,7 @@ class Metrics:
         self.in_flight = gauge("stream_requests_in_flight", "Requests being answered now.")
         self.received = counter("stream_received_events", "Events made durable.", ["source", "topic"])
         self.bad_signatures = counter("stream_bad_signatures", "Signatures missing or wrong.", ["source"])
-        self.unknown_write_keys = counter("stream_unknown_write_keys", "Requests with a write key of no source.")
+        self.unknown_write_keys = counter("stream_unknown_write_keys", "SDK requests whose write key is no source's.")
         self.invalid = counter("stream_invalid_events", "What was kept in segment.invalid.", ["reason"])
         self.append_seconds = seconds("stream_append_seconds", "From asking the log to keep messages to durable.")
         self.queue_bytes = gauge("stream_log_queue_bytes", "Bytes that wait to become durable.")
@@ -63,6 +70,8 @@ class Metrics:
         self.held = gauge("stream_held_deliveries", "Deliveries in held, open.", ["processor"])
         self.stopped = gauge("stream_processor_stopped", "1 while a processor has stopped by itself.", ["processor"])
         self.deletions_open = gauge("stream_deletions_open", "Requests to delete that are not done.")
+        self.stopped = gauge("stream_stopped", "1 while a processor has stopped and waits for somebody.", ["processor"])
+        self.deletions_open = gauge("stream_open_deletions", "Deletions asked for and not yet complete.")
         self.published = counter("stream_published_messages", "Messages published.", ["topic"])
 
 

@@ -45,7 +45,7 @@ def test_without_json_it_says_the_same_for_the_eye(run, tmp_path):
     (tmp_path / "stream.toml").write_text(FREE)
     result = run("check")
     assert result.exit_code == 0, result.output
-    assert "receiver       http://127.0.0.1:0/segment (no secret: unsigned, this machine only)" in result.stdout
+    assert "receiver       http://127.0.0.1:0/segment (no secret: unsigned)" in result.stdout
     assert "processors     profiles, audiences, consent, deletion" in result.stdout
     assert f"store          {tmp_path}/data/state.db" in result.stdout
 

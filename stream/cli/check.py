@@ -63,7 +63,7 @@ def _plan(frame: Frame) -> Plan:
 
 def _lines(plan: Plan) -> Iterator[str]:
     yield f"configuration  {plan.configuration or 'no stream.toml: the defaults'}"
-    yield f"receiver       {plan.receiver}{'' if plan.signed else ' (no secret: unsigned, this machine only)'}"
+    yield f"receiver       {plan.receiver}{'' if plan.signed else ' (no secret: unsigned)'}"
     yield f"sources        {', '.join(plan.sources) or 'none'}"
     yield f"processors     {', '.join(plan.processors) or 'none'}"
     yield f"log            {plan.log}"

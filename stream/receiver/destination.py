@@ -26,7 +26,7 @@ class Destination:
     def routes(self) -> list[web.RouteDef]:
         """The paths, with POST, PUT and PATCH, and an explanation for people who open them in a browser."""
         answers = [(method, self._answer) for method in ("POST", "PUT", "PATCH")]
-        answers += [("GET", self._explain), ("HEAD", self._explain)]
+        answers += [("GET", self._explain)]  # and HEAD with it
         paths = ("/segment", "/segment/{source}")
         return [web.route(method, path, answer) for path in paths for method, answer in answers]
 

@@ -80,10 +80,32 @@ def test_a_repeat_with_another_time_is_not_counted_but_its_facts_are_kept(projec
     assert row.traits["plan"].time == base + 7
 
 
-def test_a_duplicate_still_links(projection, event, run):
+def test_a_repeat_that_changes_no_row_still_links(projection, event, run, base):
+    before = event("track", 0, userId="u1", event="E")
     first = event("track", 5, userId="u1", anonymousId="a1", messageId="m", event="E")
     again = event("track", 3, userId="u1", anonymousId="a1", messageId="m", event="E")
-    assert run(projection, [first], [again]).links == run(projection, [again], [first]).links
+    for order in ([before, first, again], [before, again, first]):
+        ran = run(projection, *[[one] for one in order])
+        assert ran.links == {("anon:a1", "user:u1"): base + 3}
+        assert ran.rows["profiles"]["user:u1"].events == {"E": 2}
+
+
+def test_of_a_row_only_what_is_younger_is_left(projection, event, run, base):
+    def seen(at, name):
+        context = {"device": {"id": name}} if name == "new" else {"campaign": {"name": name}}
+        ids = {"userId": "u1", "groupId": name, "context": context | {"traits": {"email": f"{name}@b.c"}}}
+        return [event("identify", at, traits={name: 1}, **ids), event("group", at, **ids)]
+
+    row = run(projection, [*seen(1, "old"), *seen(5, "new")]).rows["profiles"]["user:u1"]
+    left = row.without(base + 1)
+    assert [list(of) for of in (left.traits, left.identifiers, left.groups, left.context)] == [
+        ["new"],
+        ["email:new@b.c"],
+        ["new"],
+        ["device"],
+    ]
+    assert (left.first_seen, left.last_seen, left.types, left.recent) == (base + 5, base + 5, {}, "")
+    assert row.without(base + 5) is None
 
 
 def test_names_of_events_beyond_the_cap_are_counted_as_other(projection, event, run):
