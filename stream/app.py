@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 
 from msgspec import Struct
+from prometheus_client import CollectorRegistry
 
 from stream import loading
 from stream.batch import Surroundings
@@ -17,10 +18,10 @@ from stream.errands import Errands
 from stream.errors import ConfigError
 from stream.log.sqlite import SqliteHistory, SqliteLog
 from stream.processor import Projection
-from stream.receiver import Receiver
+from stream.receiver import application, listen_host, listening
 from stream.retention import Retention
 from stream.store import Store
-from stream.telemetry import Metrics, registry
+from stream.telemetry import Metrics
 from stream.turns import Turns
 from stream.worker import Worker
 
@@ -51,18 +52,25 @@ class App:
             file_of(config.log.url), partitions=config.log.partitions, clock=clock, queue_bytes=config.log.queue_bytes
         )
         async with log_opened as log, Store.open(config.store.url, config.identity) as store:
-            around = Surroundings(log, store, Turns(), Metrics(registry()), clock)
+            around = Surroundings(log, store, Turns(), Metrics(CollectorRegistry()), clock)
             yield cls(config, around, Worker(around, projections, config.publish.profile), log)
 
     async def run(self, started: Callable[[str], None] = lambda url: None) -> None:
-        """Receives and processes until cancelled. `started` hears the receiver's URL once it listens."""
-        async with asyncio.TaskGroup() as group:
-            async with self.receiver() as url:
-                started(url)
-                group.create_task(self.worker.run(), name="worker")
-                group.create_task(self.errands.run(), name="errands")
-                group.create_task(self.retention.run(self.around.clock), name="retention")
-                await asyncio.Event().wait()
+        """Receives and processes until cancelled. `started` hears the receiver's address once it listens."""
+        host = listen_host(self.config)
+        log, clock, metrics = self.around.log, self.around.clock, self.around.metrics
+        receiver = application(self.config, log, clock=clock, ready=self.ready, metrics=metrics)
+        async with asyncio.TaskGroup() as group, listening(receiver, host, self.config.receiver.port) as port:
+            group.create_task(self.worker.run(), name="worker")
+            group.create_task(self.errands.run(), name="errands")
+            group.create_task(self.retention.run(clock), name="retention")
+            started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            await asyncio.Event().wait()
+
+    async def ready(self) -> str | None:
+        """None if events are taken and every processor runs; otherwise what is wrong."""
+        stopped = self.worker.stopped
+        return f"stopped: {', '.join(sorted(stopped))}" if stopped else None
 
 
 def build(config: Config, only: Collection[str] = ()) -> list[Projection]:
