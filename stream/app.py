@@ -26,6 +26,9 @@ from stream.turns import Turns
 from stream.worker import Worker
 
 
+RECEIVER = "receiver"
+
+
 class Setting(Struct, frozen=True):
     """What a processor's build(app, settings) is given as `app`."""
 
@@ -35,37 +38,51 @@ class Setting(Struct, frozen=True):
 class App:
     """The running system: a receiver, and the processors of this process."""
 
-    def __init__(self, config: Config, around: Surroundings, worker: Worker, log: SqliteLog) -> None:
+    def __init__(self, config: Config, around: Surroundings, log: SqliteLog, parts: Collection[str]) -> None:
         self.config = config
         self.around = around
-        self.worker = worker
-        limits = Limits(config.receiver.max_batch_events, config.receiver.max_depth)
-        self.errands = Errands(around, worker, limits)
-        self.retention = Retention(log, around.store, worker.projections, config.log)
+        self.log = log
+        every = build(config)
+        ours = build(config, [part for part in parts if part != RECEIVER]) if parts else every
+        self.worker = Worker(around, ours, config.publish.profile)
+        self.errands = Errands(around, self.worker, limits(config))
+        self.retention = Retention(log, around.store, every, config.log)
+        self._receives = not parts or RECEIVER in parts
+        around.metrics.queue_bytes.set_function(lambda: log.queued_bytes)
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, config: Config, clock: Callable[[], float] = time.time) -> AsyncIterator["App"]:
-        """Opens log and store, and builds the processors. Raises ConfigError, LogInUse, SchemaMismatch."""
-        projections = build(config)
+    async def open(
+        cls, config: Config, parts: Collection[str] = (), clock: Callable[[], float] = time.time
+    ) -> AsyncIterator["App"]:
+        """Opens log and store, and builds the named parts (all, without names). Raises ConfigError, LogInUse,
+        SchemaMismatch."""
         log_opened = SqliteLog.open(
             file_of(config.log.url), partitions=config.log.partitions, clock=clock, queue_bytes=config.log.queue_bytes
         )
         async with log_opened as log, Store.open(config.store.url, config.identity) as store:
             around = Surroundings(log, store, Turns(), Metrics(CollectorRegistry()), clock)
-            yield cls(config, around, Worker(around, projections, config.publish.profile), log)
+            yield cls(config, around, log, parts)
 
-    async def run(self, started: Callable[[str], None] = lambda url: None) -> None:
-        """Receives and processes until cancelled. `started` hears the receiver's address once it listens."""
-        host = listen_host(self.config)
-        log, clock, metrics = self.around.log, self.around.clock, self.around.metrics
-        receiver = application(self.config, log, clock=clock, ready=self.ready, metrics=metrics)
-        async with asyncio.TaskGroup() as group, listening(receiver, host, self.config.receiver.port) as port:
+    async def run(self, started: Callable[[str | None], None] = lambda url: None) -> None:
+        """Receives and processes until cancelled. `started` hears the receiver's address once it listens (None: there
+        is no receiver among the parts)."""
+        async with asyncio.TaskGroup() as group, self._receiver() as url:
             group.create_task(self.worker.run(), name="worker")
             group.create_task(self.errands.run(), name="errands")
-            group.create_task(self.retention.run(clock), name="retention")
-            started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            group.create_task(self.retention.run(self.around.clock), name="retention")
+            started(url)
             await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def _receiver(self) -> AsyncIterator[str | None]:
+        if not self._receives:
+            yield None
+            return
+        host, around = listen_host(self.config), self.around
+        receiver = application(self.config, self.log, clock=around.clock, ready=self.ready, metrics=around.metrics)
+        async with listening(receiver, host, self.config.receiver.port) as port:
+            yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def ready(self) -> str | None:
         """None if events are taken and every processor runs; otherwise what is wrong."""
@@ -74,7 +91,7 @@ class App:
 
 
 def build(config: Config, only: Collection[str] = ()) -> list[Projection]:
-    """The processors that the configuration names, or only some of them."""
+    """The processors that the configuration names, or only some of those."""
     if unknown := set(only) - set(config.processors):
         raise ConfigError(f"no [processors.{min(unknown)}]; there are: {', '.join(config.processors)}")
     setting = Setting(config)
@@ -96,6 +113,11 @@ async def looking(config: Config) -> AsyncIterator[tuple[SqliteHistory, Store]]:
         Store.open(config.store.url, config.identity) as store,
     ):
         yield log, store
+
+
+def limits(config: Config) -> Limits:
+    """What is too much in one request."""
+    return Limits(config.receiver.max_batch_events, config.receiver.max_depth)
 
 
 def tune() -> None:

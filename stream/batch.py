@@ -45,7 +45,9 @@ class Batch:
     async def handle(self, deaths: Deaths) -> bool:
         """Gives every delivery its fate, in order. False: most of them die, and it stopped there."""
         await self._decode()
-        await self._load(key for event in self._events if isinstance(event, Event) for key in self._handling.keys(event))
+        await self._load(
+            key for event in self._events if isinstance(event, Event) for key in self._handling.keys(event)
+        )
         while len(self.fates) < len(self._deliveries):
             async with self._around.turns.next() as turn:
                 lacking = self._handle(lambda: turn.over, deaths)

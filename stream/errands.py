@@ -105,7 +105,11 @@ class Errands:
         return "dropped"
 
     async def _retry_invalid(self, request: Request) -> str:
-        at, offset, taken = Partition(topics.INVALID, request.args["part"]), request.args["offset"], request.args["time"]
+        at, offset, taken = (
+            Partition(topics.INVALID, request.args["part"]),
+            request.args["offset"],
+            request.args["time"],
+        )
         delivery = await self._invalid(at, offset, taken)
         if delivery is None:
             raise NotDone(f"{at.topic}/{at.number} no longer holds {offset}")

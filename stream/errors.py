@@ -1,21 +1,21 @@
 """Every exception of stream, in one tree.
 
-    StreamError
-    ├── Outcome                  what an author raises from handle(); each ends a delivery in a named fate
-    │   ├── Retry                the world is not ready
-    │   ├── Dead                 the message is wrong: kept in held
-    │   └── Skip                 rightly nothing to do
-    ├── ConfigError              stream.toml, or what it names, is wrong
-    ├── LogError
-    │   ├── LogFull              the queue is at its bound: nothing of this append was kept
-    │   ├── LogUnavailable       the disk or the broker refused: nothing of this append is acknowledged
-    │   └── LogInUse             another process writes this log
-    ├── StoreError
-    │   ├── ClaimLost            a newer member owns the partition: nothing was written
-    │   ├── Conflict             rows changed since they were read: nothing was written
-    │   └── SchemaMismatch       the file was written by another version
-    ├── Stopped                  most deliveries of a processor die
-    └── PositionLost             the log no longer holds what a processor has yet to read
+StreamError
+├── Outcome                  what an author raises from handle(); each ends a delivery in a named fate
+│   ├── Retry                the world is not ready
+│   ├── Dead                 the message is wrong: kept in held
+│   └── Skip                 rightly nothing to do
+├── ConfigError              stream.toml, or what it names, is wrong
+├── LogError
+│   ├── LogFull              the queue is at its bound: nothing of this append was kept
+│   ├── LogUnavailable       the disk or the broker refused: nothing of this append is acknowledged
+│   └── LogInUse             another process writes this log
+├── StoreError
+│   ├── ClaimLost            a newer member owns the partition: nothing was written
+│   ├── Conflict             rows changed since they were read: nothing was written
+│   └── SchemaMismatch       the file was written by another version
+├── Stopped                  most deliveries of a processor die
+└── PositionLost             the log no longer holds what a processor has yet to read
 """
 
 

@@ -150,7 +150,9 @@ def decode(message: Message, taken: float = 0.0) -> Event:
         properties=_dict(wire.properties),
         traits=_dict(wire.traits),
         context={**_dict(common.get("context")), **_dict(wire.context)} if common else _dict(wire.context),
-        integrations={**_dict(common.get("integrations")), **_dict(wire.integrations)} if common else _dict(wire.integrations),
+        integrations={**_dict(common.get("integrations")), **_dict(wire.integrations)}
+        if common
+        else _dict(wire.integrations),
         channel=_string(wire.channel),
         time=at,
         received=received,
@@ -188,9 +190,7 @@ def parse_time(value: Any) -> float | None:
         return None
 
 
-def _times(
-    wire: _Wire, origin: headers.Origin, kind: str, ours: float, common: dict[str, Any]
-) -> tuple[float, float]:
+def _times(wire: _Wire, origin: headers.Origin, kind: str, ours: float, common: dict[str, Any]) -> tuple[float, float]:
     """Event time and receivedAt (design: a client's clock cannot reach into the future; a delete's time is ours)."""
     stamp = parse_time(wire.timestamp)
     if origin.path == "sdk":

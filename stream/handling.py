@@ -61,10 +61,10 @@ class Handling:
         sheet.keep()
         return _REFUSED if refused else _APPLIED
 
-    def scout(self, ahead: Iterable[tuple[Delivery, Event]]) -> list[Key]:
+    def scout(self, ahead: Iterable[Event]) -> list[Key]:
         """The rows that these events lack, found by handling them for nothing."""
         lacking: list[Key] = []
-        for _, event in ahead:
+        for event in ahead:
             self.sheet.begin(event.time)
             try:
                 self._projection.handle(event)

@@ -58,7 +58,7 @@ class Metrics:
         self.in_flight = gauge("stream_requests_in_flight", "Requests being answered now.")
         self.received = counter("stream_received_events", "Events made durable.", ["source", "topic"])
         self.bad_signatures = counter("stream_bad_signatures", "Signatures missing or wrong.", ["source"])
-        self.unknown_write_keys = counter("stream_unknown_write_keys", "SDK requests whose write key is no source's.")
+        self.unknown_write_keys = counter("stream_unknown_write_keys", "Requests with a write key of no source.")
         self.invalid = counter("stream_invalid_events", "What was kept in segment.invalid.", ["reason"])
         self.append_seconds = seconds("stream_append_seconds", "From asking the log to keep messages to durable.")
         self.queue_bytes = gauge("stream_log_queue_bytes", "Bytes that wait to become durable.")
@@ -70,8 +70,6 @@ class Metrics:
         self.held = gauge("stream_held_deliveries", "Deliveries in held, open.", ["processor"])
         self.stopped = gauge("stream_processor_stopped", "1 while a processor has stopped by itself.", ["processor"])
         self.deletions_open = gauge("stream_deletions_open", "Requests to delete that are not done.")
-        self.stopped = gauge("stream_stopped", "1 while a processor has stopped and waits for somebody.", ["processor"])
-        self.deletions_open = gauge("stream_open_deletions", "Deletions asked for and not yet complete.")
         self.published = counter("stream_published_messages", "Messages published.", ["topic"])
 
 

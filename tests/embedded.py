@@ -116,7 +116,9 @@ def message(kind: str, received: float, headers: Mapping[str, str] | None = None
     return Message(topics.RAW[kind], key.encode(), json.dumps(body).encode(), given)
 
 
-def config(folder: Path, processors: Iterable[str] = ("profiles", "audiences", "consent", "deletion"), **identity: Any) -> Config:
+def config(
+    folder: Path, processors: Iterable[str] = ("profiles", "audiences", "consent", "deletion"), **identity: Any
+) -> Config:
     """A configuration whose files lie in the folder."""
     return Config(
         log=LogConfig(url=f"sqlite:{folder / 'log.db'}"),

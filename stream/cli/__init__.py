@@ -8,6 +8,7 @@ import click
 from stream import telemetry
 from stream.cli.check import check
 from stream.cli.frame import Commands, Frame
+from stream.cli.run import run
 from stream.cli.send import send
 
 
@@ -34,5 +35,5 @@ def main(context: click.Context, path: Path | None, log_level: telemetry.Level) 
     telemetry.set_up(log_level)
 
 
-for command in (check, send):
+for command in (run, check, send):
     main.add_command(command)

@@ -47,7 +47,7 @@ class Log(Protocol):
         ...
 
     async def append(self, messages: Sequence[Message]) -> None:
-        """Returns once every message is durable. Raises LogFull (nothing was kept) or LogUnavailable (any may not be)."""
+        """Returns once every message is durable. Raises LogFull (none was kept) or LogUnavailable (any may not be)."""
         ...
 
     def consume(

@@ -1,4 +1,4 @@
-"""The embedded log: one SQLite file, one process that writes it, one thread that does. Promises are in Log and Cursor."""
+"""The embedded log: one SQLite file, one process that writes it, one thread that does. See Log and Cursor."""
 
 import asyncio
 from collections import defaultdict

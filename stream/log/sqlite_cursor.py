@@ -16,7 +16,7 @@ _LEAST_READ = 256  # messages: a row that holds one message is not worth a visit
 
 class Feed(NamedTuple):
     """What all cursors of a log read from. `ends`: the offset that each partition's next message will get, as far as
-    this process knows; if another one writes, they are `asked` for at each fetch. `wait`: how long a fetch waits (s)."""
+    this process knows; if another one writes, they are `asked` for at each fetch. `wait`: for how long, in s."""
 
     reader: Reader
     ends: dict[Partition, int]

@@ -68,7 +68,7 @@ def sole_writer(path: Path) -> Iterator[None]:
             lock.seek(0)
             owner = lock.read().strip() or "(unknown)"
             raise LogInUse(
-                f"{path.parent} is in use: process {owner} writes {path.name}; stop it, or name another file in [log] url"
+                f"{path.parent} is in use: process {owner} writes {path.name}. Stop it, or name another [log] url"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -30,6 +30,6 @@ def refusal(refused: Refused) -> web.Response:
     response = web.Response(
         body=msgspec.json.encode(body), status=refused.status, headers=headers, content_type="application/json"
     )
-    if refused.close:
+    if refused.close or refused.status == 413:
         response.force_close()
     return response

@@ -73,4 +73,4 @@ def _inflate(text: bytes, encoding: str, most: int) -> bytes | None:
 
 
 def _too_large(most: int) -> Refused:
-    return Refused(413, f"the body is larger than {most} bytes", close=True)
+    return Refused(413, f"the body is larger than {most} bytes")

@@ -44,6 +44,8 @@ class Intake:
                 response = await respond(request)
             except Refused as refused:
                 response = refusal(refused)
+                if refused.close:
+                    await _hang_up(request, response)
             finally:
                 self._in_flight -= 1
         self._metrics.requests.labels(path, response.status).inc()
@@ -98,6 +100,13 @@ class Intake:
 
 def _kind(message: Message) -> tuple[bytes, str]:
     return message.headers[0][1], message.topic  # the source comes first (core/envelope.py)
+
+
+async def _hang_up(request: web.Request, response: web.Response) -> None:
+    # aiohttp would go on reading what is left of the body for 10 s.
+    await response.prepare(request)
+    await response.write_eof()
+    request.protocol.force_close()
 
 
 _BUSY: Final = Refused(503, "too many requests in flight: try again")

@@ -30,6 +30,8 @@ from stream.store.positions import Positions
 from stream.store.requests import Requests
 from stream.store.sqlite import SqliteDatabase
 
+__all__ = ["Held", "Mark", "Rows", "Store", "Work"]
+
 SCHEMA = 1
 
 
@@ -106,7 +108,11 @@ class Store:
             if work.settled is not None and not await self.held.remove(tx, work.settled):
                 raise Conflict("the held delivery has left meanwhile")
             await self.positions.advance(tx, work.processor, work.positions, work.fates)
-            wanted = [*asked.marks, *((s, "identity") for s in sorted(moved)), *((s, "deletion") for s in sorted(deleted))]
+            wanted = [
+                *asked.marks,
+                *((s, "identity") for s in sorted(moved)),
+                *((s, "deletion") for s in sorted(deleted)),
+            ]
             return await self.marks.add(tx, work.processor, wanted)
 
     async def tables(self) -> list[str]:
@@ -179,7 +185,7 @@ async def _prepare(db: Database) -> tuple[bytes, int]:
             )
             names = ("epoch", "revision", "synced")
             await tx.many("INSERT INTO counters (name, value) VALUES (?, 0)", [(name,) for name in names])
-        meta = dict(await tx.all("SELECT key, value FROM meta WHERE key IN ('schema', 'key')"))
+        meta: dict[str, str] = dict(await tx.all("SELECT key, value FROM meta WHERE key IN ('schema', 'key')"))
         if meta.get("schema") != str(SCHEMA):
             raise SchemaMismatch(
                 f"the state has schema {meta.get('schema')}, this version of stream reads and writes schema {SCHEMA}:"

@@ -1,6 +1,6 @@
 """Deletions: requests to forget a person, from the tombstone to the receipt."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -73,15 +73,9 @@ class Deletions:
             )
             subjects = await tx.all("SELECT id, subject FROM deletion_subjects WHERE subject IS NOT NULL")
             addresses = await tx.all("SELECT id, address FROM deletion_addresses")
-        return [
-            Deletion(
-                *row[:8],
-                ends=_ends(row[8]),
-                subjects=tuple(sorted(subject for number, subject in subjects if number == row[0])),
-                addresses=tuple(sorted(address for number, address in addresses if number == row[0])),
-            )
-            for row in found
-        ]
+        named = _grouped(subjects)
+        known = _grouped(addresses)
+        return [Deletion(*row, _ends(ends), named.get(row[0], ()), known.get(row[0], ())) for *row, ends in found]
 
     async def note_ends(self, number: str, ends: Mapping[Partition, int]) -> None:
         """Keeps which positions every projection must pass before this person's rows are erased."""
@@ -113,3 +107,10 @@ def _ends(text: str | None) -> dict[Partition, int] | None:
     if text is None:
         return None
     return {Partition(topic, number): end for topic, number, end in msgspec.json.decode(text)}
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    grouped: dict[str, tuple[str, ...]] = {}
+    for number, value in sorted(pairs):
+        grouped[number] = (*grouped.get(number, ()), value)
+    return grouped

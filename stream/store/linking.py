@@ -57,7 +57,9 @@ class Linking:
         )
         await self._cap(tx, {subject for subject, _ in pairs})
 
-    async def bury(self, tx: Transaction, start: Mapping[str, str | None], time: float, ids: Collection[str]) -> set[str]:
+    async def bury(
+        self, tx: Transaction, start: Mapping[str, str | None], time: float, ids: Collection[str]
+    ) -> set[str]:
         """Sets or raises tombstones (hash → subject, where it is known) and all they spread to, and puts them on the
         deletions with those ids. The named subjects that were reached."""
         reached: dict[str, str | None] = {}
@@ -89,9 +91,7 @@ class Linking:
         named = [subject for h in users if (subject := graves[h])]
         found: dict[str, str | None] = {}
         for here, there in (("other", "subject"), ("subject", "other")):
-            rows = await tx.all(
-                f"SELECT {there} FROM links WHERE {self._db.among(here)}", self._db.listed(named)
-            )
+            rows = await tx.all(f"SELECT {there} FROM links WHERE {self._db.among(here)}", self._db.listed(named))
             found |= {self._people.hash(subject): subject for (subject,) in rows}
         for here, there in (("other", "hash"), ("hash", "other")):
             rows = await tx.all(

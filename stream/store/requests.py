@@ -43,9 +43,7 @@ class Requests:
     async def get(self, number: int) -> Request | None:
         """One request, as it is now."""
         async with self._db.read() as tx:
-            found = await tx.all(
-                "SELECT id, kind, args, who, asked, done, result FROM requests WHERE id = ?", number
-            )
+            found = await tx.all("SELECT id, kind, args, who, asked, done, result FROM requests WHERE id = ?", number)
         return next((Request(i, k, json.loads(a), w, t, d, r) for i, k, a, w, t, d, r in found), None)
 
     async def finish(self, number: int, result: str, now: float) -> None:
@@ -56,7 +54,9 @@ class Requests:
     async def note_retried(self, part: int, offset: int, now: float) -> None:
         """Keeps that a message of segment.invalid was appended again."""
         async with self._db.write() as tx:
-            await tx.run("INSERT INTO retried (part, position, time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", part, offset, now)
+            await tx.run(
+                "INSERT INTO retried (part, position, time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", part, offset, now
+            )
 
     async def retried(self) -> set[tuple[int, int]]:
         """Partition and offset of all messages of segment.invalid that were appended again."""

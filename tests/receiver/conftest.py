@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Receiver:
 
     async def post(self, path: str, body: bytes, **more: Any) -> tuple[int, Any]:
         """Status and JSON of the answer to a POST of these bytes."""
-        response = await self.send("POST", path, data=body, **more)
+        response = await self.send("POST", path, data=BytesIO(body), **more)
         return response.status, await response.json()
 
     async def send(self, method: str, path: str, **more: Any) -> ClientResponse:

@@ -1,0 +1,95 @@
+"""stream run"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from stream.app import App, tune
+from stream.cli.frame import Frame
+
+_LOOK_S = 0.5
+
+
+@click.command()
+@click.argument("parts", nargs=-1, metavar="[receiver|PROCESSOR]...")
+@click.pass_obj
+def run(frame: Frame, parts: tuple[str, ...]) -> None:
+    """Receive events and run the processors, until SIGTERM or Ctrl-C.
+
+    Without names: the receiver and every configured processor. With names: only those. Normal operation is silent; on a
+    terminal one line shows events per second, the lag of each processor, and what is held."""
+    tune()
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(frame, parts))
+
+
+async def _run(frame: Frame, parts: tuple[str, ...]) -> None:
+    async with App.open(frame.config, parts) as app:
+        async with asyncio.TaskGroup() as group:
+            main = group.create_task(app.run(lambda url: _greet(app, frame, url)))
+            for end in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(end, main.cancel)
+            if sys.stdout.isatty():
+                status = group.create_task(_status(app))
+                main.add_done_callback(lambda _: status.cancel())
+
+
+def _greet(app: App, frame: Frame, url: str | None) -> None:
+    config = app.config
+    names = ", ".join(app.worker.projectors) or "none"
+    if url is None:
+        click.echo(f"Processors    {names}")
+        return
+    signed = bool(config.receiver.secrets or config.receiver.require_header)
+    click.echo(
+        f"Segment posts to  {url}/segment\n"
+        f"                  {'signed requests only' if signed else 'no secret is set: this machine only, unsigned'}\n"
+        f"SDKs post to      {url}/v1\n"
+        f"Processors        {names}\n"
+        f"Data              {config.log.url.removeprefix('sqlite:')}, {config.store.url.removeprefix('sqlite:')}"
+    )
+    if not signed:
+        click.echo(
+            "\nTry it:\n"
+            f"  curl -X POST {url}/segment -d "
+            """'{"type":"identify","userId":"ada","traits":{"email":"ada@example.com"}}'\n"""
+            f"  {_stream(frame)} person ada\n"
+        )
+
+
+def _stream(frame: Frame) -> str:
+    """How this very command line was called, for a command to paste."""
+    program = sys.argv[0] if sys.argv[0].endswith("stream") else f"{sys.executable} -m stream"
+    return program if frame.path is None else f"{program} --config {frame.path}"
+
+
+async def _status(app: App) -> None:
+    received, since = app.log.appended_messages, app.around.clock()
+    with Live(console=Console(), auto_refresh=False, transient=True) as live:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now, total = app.around.clock(), app.log.appended_messages
+            rate = (total - received) / max(now - since, 1e-6)
+            received, since = total, now
+            lags = {one.processor: one.behind for one in await app.worker.lags()}
+            held = sum(sum(reasons.values()) for reasons in (await app.around.store.held.counts()).values())
+            live.update(_line(rate, lags, held, app.worker.stopped), refresh=True)
+
+
+def _line(rate: float, lags: dict[str, int], held: int, stopped: dict[str, str]) -> str:
+    behind = "  ".join(f"{name} {'stopped' if name in stopped else lag}" for name, lag in lags.items())
+    return f"{rate:,.0f} messages/s kept   lag: {behind}   held: {held}"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,35 @@
+"""What all tests share: which of them run, and the command line called in this process."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from stream.cli import main
+
+
+def pytest_report_header() -> str:
+    """Which parts the tests run on."""
+    return "stream: log on SQLite, store on SQLite (embedded)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests run in CI and with SLOW=1."""
+    if os.environ.get("SLOW") == "1" or os.environ.get("CI") == "true":
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Result]]:
+    """Calls the command line as a user does: `run("check", "--json")`."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield lambda *words, **more: CliRunner().invoke(main, [str(word) for word in words], **more)
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()

@@ -1,0 +1,306 @@
+"""What consume and Cursor promise, on every implementation."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import pytest
+
+from stream.errors import PositionLost
+from stream.message import Message, Partition
+from tests.contracts.logs import IDENTIFY, KINDS, PARTITIONS, TRACK, Embedded, Owner, fetched, joined, message
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Embedded:
+    return KINDS[request.param](tmp_path)
+
+
+def many(number: int, keys: int = 50) -> list[Message]:
+    return [message(f"user-{n % keys}", b"%d" % n) for n in range(number)]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 300, 5000])
+async def test_every_message_is_fetched_once_in_order_whatever_the_limit(kind: Embedded, limit: int) -> None:
+    owner = Owner()
+    async with kind.open() as log, joined(log, owner) as cursor:
+        for start in range(0, 600, 200):
+            await log.append(many(600)[start : start + 200])
+        values: list[bytes | None] = []
+        while len(values) < 600:
+            some = await cursor.fetch(limit)
+            assert len(some) <= limit
+            owner.deal_with(some)
+            values += [d.message.value for d in some]
+    assert Counter(values) == Counter(m.value for m in many(600))
+
+
+async def test_one_fetch_takes_about_8_mib(kind: Embedded) -> None:
+    async with kind.open() as log, joined(log, Owner()) as cursor:
+        await log.append([Message(TRACK, b"%d" % n, bytes(1_000_000)) for n in range(30)])
+        sizes = []
+        while sum(sizes) < 30:
+            sizes.append(len(await cursor.fetch(1000)))
+    assert max(sizes) <= 9
+
+
+async def test_a_partition_with_much_to_read_does_not_hold_up_the_others(kind: Embedded) -> None:
+    async with kind.open() as log, joined(log, Owner()) as cursor:
+        await log.append([message("busy") for _ in range(5000)])
+        await cursor.fetch(10)
+        await log.append(many(200))
+        found = await fetched(cursor, 40, limit=10)
+    assert len({d.partition for d in found}) == PARTITIONS
+
+
+async def test_a_fetch_of_nothing_answers_after_a_short_wait(kind: Embedded) -> None:
+    async with kind.open() as log, joined(log, Owner()) as cursor:
+        async with asyncio.timeout(5):
+            assert await cursor.fetch(10) == []
+
+
+async def test_a_waiting_fetch_is_woken_by_an_append(kind: Embedded) -> None:
+    async with kind.open(wait=60) as log, joined(log, Owner()) as cursor, asyncio.timeout(5):
+        waiting = asyncio.create_task(cursor.fetch(10))
+        await log.append([message("a", topic=IDENTIFY)])  # not for this one
+        assert not waiting.done()
+        await log.append([message("a", b"woken")])
+        assert [d.message.value for d in await waiting] == [b"woken"]
+
+
+async def test_each_group_gets_everything(kind: Embedded) -> None:
+    async with kind.open() as log, joined(log, Owner(), "one") as one, joined(log, Owner(), "two") as two:
+        await log.append(many(100))
+        assert len(await fetched(one, 100)) == len(await fetched(two, 100)) == 100
+
+
+async def test_a_member_starts_where_on_assign_says_and_not_where_something_was_committed(kind: Embedded) -> None:
+    async with kind.open() as log:
+        await log.append([message("a", b"%d" % n) for n in range(10)])
+        partition = next(p for p, (_, end) in (await log.bounds([TRACK])).items() if end)
+        for start in (4, 2):
+            async with joined(log, Owner({partition: start})) as cursor:
+                assert [d.offset for d in await fetched(cursor, 10 - start)] == list(range(start, 10))
+                await cursor.commit({partition: 10})
+
+
+@pytest.mark.parametrize("position", [11, 10**9])
+async def test_a_position_beyond_the_end_is_lost_and_said_so(kind: Embedded, position: int) -> None:
+    async with kind.open() as log:
+        await log.append([message("a") for _ in range(10)])
+        partition = next(p for p, (_, end) in (await log.bounds([TRACK])).items() if end)
+        async with joined(log, Owner({partition: position})) as cursor:
+            with pytest.raises(PositionLost, match=rf"{TRACK}/{partition.number}: {position} .* 10"):
+                await fetched(cursor, 1)
+
+
+async def test_partitions_are_shared_by_range_and_topics_alike(kind: Embedded) -> None:
+    owners = [Owner() for _ in range(3)]
+    topics = (TRACK, IDENTIFY)
+    async with kind.open() as log, joined(log, owners[0], topics=topics) as first:
+        await first.fetch(1)
+        assert owners[0].owned == {Partition(topic, n) for topic in topics for n in range(PARTITIONS)}
+        async with joined(log, owners[1], topics=topics), joined(log, owners[2], topics=topics):
+            while not all(owner.owned for owner in owners):
+                await asyncio.sleep(0)
+            for owner, numbers in zip(owners, ((0, 1), (2,), (3,)), strict=True):
+                assert owner.owned == {Partition(topic, n) for topic in topics for n in numbers}
+        assert not owners[1].owned and not owners[2].owned
+    assert not owners[0].owned
+
+
+async def test_members_beyond_the_partitions_wait_for_their_turn(kind: Embedded) -> None:
+    owners = [Owner() for _ in range(PARTITIONS + 1)]
+    async with kind.open() as log:
+        async with asyncio.TaskGroup() as group:
+            done = asyncio.Event()
+
+            async def member(owner: Owner) -> None:
+                async with joined(log, owner) as cursor:
+                    while not done.is_set():
+                        await cursor.fetch(10)
+
+            tasks = [group.create_task(member(owner)) for owner in owners]
+            while [len(owner.owned) for owner in owners] != [1] * PARTITIONS + [0]:
+                await asyncio.sleep(0)
+            tasks[0].cancel()
+            while [len(owner.owned) for owner in owners] != [0] + [1] * PARTITIONS:
+                await asyncio.sleep(0)
+            done.set()
+
+
+@pytest.mark.slow
+async def test_members_that_come_and_go_under_load_deal_with_every_message_once(kind: Embedded) -> None:
+    chance = random.Random(3)
+    positions: dict[Partition, int] = {}
+    owners: dict[Partition, Owner] = {}
+    values: list[bytes | None] = []
+    total = 20_000
+
+    async def member(stay: int) -> None:
+        owner = Owner(positions, owners)
+        async with joined(log, owner) as cursor:
+            while stay > 0 and len(values) < total:
+                some = await cursor.fetch(chance.choice((1, 50, 1000)))
+                owner.deal_with(some)  # asserts that nobody else has the partition, and that offsets are in order
+                values.extend(d.message.value for d in some)
+                stay -= 1
+
+    async def coming_and_going() -> None:
+        while len(values) < total:
+            await asyncio.gather(*(member(chance.randrange(1, 12)) for _ in range(chance.randrange(1, 6))))
+
+    async def appending() -> None:
+        for start in range(0, total, 100):
+            await log.append([message(f"user-{n % 97}", b"%d" % n) for n in range(start, start + 100)])
+
+    async with kind.open() as log, asyncio.timeout(60):
+        await asyncio.gather(appending(), *(coming_and_going() for _ in range(3)))
+    assert Counter(values) == Counter(b"%d" % n for n in range(total))
+    assert not owners
+
+
+async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Embedded) -> None:
+    finished = asyncio.Event()
+    revoking = asyncio.Event()
+
+    class Waiting(Owner):
+        async def revoke(self, partitions: Collection[Partition]) -> None:
+            revoking.set()
+            await finished.wait()
+            await super().revoke(partitions)
+
+    first, second = Waiting(), Owner()
+    async with kind.open(wait=0.001) as log, asyncio.timeout(5):
+        await log.append(many(200))
+        async with joined(log, first) as cursor:
+            assert await cursor.fetch(10)
+            async with joined(log, second) as other:
+                await revoking.wait()
+                assert await cursor.fetch(10) == []  # what was read ahead is not handed out any more
+                assert await other.fetch(10) == []  # and the other one waits until it was let go
+                assert not second.owned
+                finished.set()
+                assert await fetched(other, 1)
+
+
+async def test_a_page_that_arrives_after_its_partition_was_revoked_is_dropped(kind: Embedded) -> None:
+    revoked = asyncio.Event()
+
+    class Noting(Owner):
+        async def revoke(self, partitions: Collection[Partition]) -> None:
+            revoked.set()
+            await super().revoke(partitions)
+
+    async with kind.open() as log, asyncio.timeout(5):
+        await log.append(many(200))
+        for ticks in range(12):  # the join falls between the steps of the fetch, one after another
+            revoked.clear()
+            async with joined(log, Noting()) as cursor:
+                while not cursor_owns(log):
+                    await asyncio.sleep(0)
+                fetching = asyncio.create_task(cursor.fetch(10))
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
+                before = fetching.done()
+                async with joined(log, Owner()):
+                    await revoked.wait()
+                    assert before or fetching.done() or not fetching.done()
+
+
+def cursor_owns(log: object) -> bool:
+    return True
+
+
+async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind: Embedded) -> None:
+    class Failing(Owner):
+        async def assign(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+            raise ZeroDivisionError
+
+    async with kind.open() as log, joined(log, Owner()) as sound:
+        await log.append(many(100))
+        with pytest.raises(ZeroDivisionError):
+            async with joined(log, Failing()) as failing:
+                await fetched(failing, 1)
+        assert {d.partition.number for d in await fetched(sound, 150)} == set(range(PARTITIONS))
+
+
+async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Embedded) -> None:
+    class Failing(Owner):
+        async def revoke(self, partitions: Collection[Partition]) -> None:
+            raise ZeroDivisionError
+
+    async with kind.open() as log:
+        await log.append(many(10))
+        with pytest.raises(ZeroDivisionError):
+            async with joined(log, Failing()) as failing, joined(log, Owner()):
+                await fetched(failing, 1000)
+
+
+async def test_what_on_revoke_raises_while_leaving_is_raised_by_leaving(kind: Embedded) -> None:
+    class Failing(Owner):
+        async def revoke(self, partitions: Collection[Partition]) -> None:
+            raise ZeroDivisionError
+
+    async with kind.open() as log:
+        await log.append(many(10))
+        with pytest.raises(ZeroDivisionError):
+            async with joined(log, Failing()) as failing:
+                assert await fetched(failing, 10)
+
+
+async def test_a_member_whose_task_is_cancelled_in_fetch_lets_go(kind: Embedded) -> None:
+    owner = Owner()
+    async with kind.open(wait=60) as log, asyncio.timeout(5):
+
+        async def member() -> None:
+            async with joined(log, owner) as cursor:
+                while True:
+                    await cursor.fetch(10)
+
+        task = asyncio.create_task(member())
+        while not owner.owned:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert not owner.owned
+
+
+async def test_a_fetch_with_until_reads_to_there_and_then_ends(kind: Embedded) -> None:
+    async with kind.open() as log:
+        await log.append(many(100))
+        until = {partition: end for partition, (_, end) in (await log.bounds([TRACK])).items()}
+        async with joined(log, Owner(), until=until) as cursor:
+            await log.append(many(100))  # after the end
+            values = []
+            with pytest.raises(StopAsyncIteration):
+                while True:
+                    values += [d.message.value for d in await cursor.fetch(30)]
+            with pytest.raises(StopAsyncIteration):
+                await cursor.fetch(30)
+    assert Counter(values) == Counter(m.value for m in many(100))
+
+
+async def test_the_end_passes_through_the_block_of_a_consumer(kind: Embedded) -> None:
+    async with kind.open() as log:
+        with pytest.raises(StopAsyncIteration):
+            async with joined(log, Owner(), until={Partition(TRACK, n): 0 for n in range(PARTITIONS)}) as cursor:
+                while True:
+                    assert await cursor.fetch(10) == []
+
+
+async def test_an_end_that_the_log_has_not_reached_is_waited_for(kind: Embedded) -> None:
+    async with kind.open() as log:
+        await log.append([message("a")])
+        (partition,) = [p for p, (_, end) in (await log.bounds([TRACK])).items() if end]
+        until = {Partition(TRACK, n): 0 for n in range(PARTITIONS)} | {partition: 2}
+        async with joined(log, Owner(), until=until) as cursor:
+            assert len(await fetched(cursor, 1)) == 1
+            assert await cursor.fetch(10) == []
+            await log.append([message("a")])
+            assert len(await fetched(cursor, 1)) == 1
+            with pytest.raises(StopAsyncIteration):
+                await cursor.fetch(10)
