@@ -25,7 +25,6 @@ from stream.telemetry import Metrics
 from stream.turns import Turns
 from stream.worker import Worker
 
-
 RECEIVER = "receiver"
 
 

@@ -8,7 +8,6 @@ subject found by then, has null published for every key, and closes the request.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec

@@ -70,7 +70,7 @@ class Handling:
                 self._projection.handle(event)
             except Missing as missing:
                 lacking.append(missing.key)
-            except Exception:  # noqa: S112 - handle() meets it again, where it counts
+            except Exception:
                 continue
             finally:
                 self.sheet.drop()

@@ -15,7 +15,8 @@ class Partition(NamedTuple):
 
 
 class Message(Struct, frozen=True, gc=False, array_like=True):
-    """What is written to a log. `value` is the bytes as received, or None: a tombstone for compaction. Has no position."""
+    """What is written to a log. `value` is the bytes as received, or None, which compaction takes for "gone". Has no
+    position."""
 
     topic: str
     key: bytes

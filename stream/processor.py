@@ -75,7 +75,8 @@ class Projection:
         return (event.subject,)
 
     def link(self, subject: str, other: str, time: float) -> None:
-        """Says that `subject` (an anonymous one, or an alias) is `other` (a user), since `time`. Only `profiles` does."""
+        """Says that `subject` (an anonymous one, or an alias) is `other` (a user), since `time`. Only `profiles`
+        does."""
         self.batch.link(subject, other, time)
 
     def forget(self, subject: str, time: float, request: str, authority: str) -> None:

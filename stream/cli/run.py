@@ -30,14 +30,13 @@ def run(frame: Frame, parts: tuple[str, ...]) -> None:
 
 
 async def _run(frame: Frame, parts: tuple[str, ...]) -> None:
-    async with App.open(frame.config, parts) as app:
-        async with asyncio.TaskGroup() as group:
-            main = group.create_task(app.run(lambda url: _greet(app, frame, url)))
-            for end in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(end, main.cancel)
-            if sys.stdout.isatty():
-                status = group.create_task(_status(app))
-                main.add_done_callback(lambda _: status.cancel())
+    async with App.open(frame.config, parts) as app, asyncio.TaskGroup() as group:
+        main = group.create_task(app.run(lambda url: _greet(app, frame, url)))
+        for end in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(end, main.cancel)
+        if sys.stdout.isatty():
+            status = group.create_task(_status(app))
+            main.add_done_callback(lambda _: status.cancel())
 
 
 def _greet(app: App, frame: Frame, url: str | None) -> None:

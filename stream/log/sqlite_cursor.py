@@ -42,21 +42,20 @@ class SqliteCursor:
 
     async def fetch(self, limit: int) -> list[Delivery]:
         """See Cursor. About 8 MiB at most, unless a single message is larger."""
-        self._member.changed.clear()
-        if taken := await self._take(limit):
-            return taken
-        if not self._member.changed.is_set():
-            await self._wait()
-        return await self._take(limit)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._feed.wait
+        while True:
+            self._member.changed.clear()
+            last = loop.time() >= deadline
+            if (taken := await self._take(limit)) or last:
+                return taken
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._member.changed.wait()
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
         """See Cursor. Written soon, not now; should that fail, the next one writes it too."""
         self._keep(positions)
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._feed.wait):
-                await self._member.changed.wait()
 
     async def _take(self, limit: int) -> list[Delivery]:
         self._member.check()

@@ -130,7 +130,8 @@ class Store:
     async def about(self, tx: Transaction, subjects: Collection[str], tables: Sequence[str]) -> dict[Key, Loaded]:
         """The rows of some subjects in some tables; absent ones are absent."""
         found = await tx.all(
-            f"SELECT tbl, subject, version, value FROM rows WHERE {self.db.among('tbl')} AND {self.db.among('subject')}",
+            "SELECT tbl, subject, version, value FROM rows"
+            f" WHERE {self.db.among('tbl')} AND {self.db.among('subject')}",
             self.db.listed(tables),
             self.db.listed(subjects),
         )

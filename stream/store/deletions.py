@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from stream.message import Partition
-from stream.store.database import Database, Transaction
+from stream.store.database import Database, Row, Transaction
 from stream.store.linking import Linking
 from stream.store.people import People
 
@@ -75,7 +75,7 @@ class Deletions:
             addresses = await tx.all("SELECT id, address FROM deletion_addresses")
         named = _grouped(subjects)
         known = _grouped(addresses)
-        return [Deletion(*row, _ends(ends), named.get(row[0], ()), known.get(row[0], ())) for *row, ends in found]
+        return [_deletion(row, named.get(row[0], ()), known.get(row[0], ())) for row in found]
 
     async def note_ends(self, number: str, ends: Mapping[Partition, int]) -> None:
         """Keeps which positions every projection must pass before this person's rows are erased."""
@@ -107,6 +107,23 @@ def _ends(text: str | None) -> dict[Partition, int] | None:
     if text is None:
         return None
     return {Partition(topic, number): end for topic, number, end in msgspec.json.decode(text)}
+
+
+def _deletion(row: Row, subjects: tuple[str, ...], addresses: tuple[str, ...]) -> Deletion:
+    number, hashed, time, authority, state, asked, finished, erased, ends = row
+    return Deletion(
+        id=number,
+        hash=hashed,
+        time=time,
+        authority=authority,
+        state=state,
+        asked=asked,
+        finished=finished,
+        erased=erased,
+        ends=_ends(ends),
+        subjects=subjects,
+        addresses=addresses,
+    )
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

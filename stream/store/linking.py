@@ -95,8 +95,8 @@ class Linking:
             found |= {self._people.hash(subject): subject for (subject,) in rows}
         for here, there in (("other", "hash"), ("hash", "other")):
             rows = await tx.all(
-                f"SELECT ties.{there}, tombstones.subject FROM ties LEFT JOIN tombstones ON tombstones.hash = ties.{there}"
-                f" WHERE {self._db.among('ties.' + here)}",
+                f"SELECT ties.{there}, tombstones.subject FROM ties"
+                f" LEFT JOIN tombstones ON tombstones.hash = ties.{there} WHERE {self._db.among('ties.' + here)}",
                 self._db.listed(users),
             )
             found = {h: subject for h, subject in rows} | found

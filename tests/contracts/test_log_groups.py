@@ -186,32 +186,27 @@ async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Emb
                 assert await fetched(other, 1)
 
 
-async def test_a_page_that_arrives_after_its_partition_was_revoked_is_dropped(kind: Embedded) -> None:
-    revoked = asyncio.Event()
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kind: Embedded, steps: int) -> None:
+    release = asyncio.Event()
 
     class Noting(Owner):
         async def revoke(self, partitions: Collection[Partition]) -> None:
-            revoked.set()
             await super().revoke(partitions)
+            self.came_in_time = fetching.done()
+            await release.wait()
 
-    async with kind.open() as log, asyncio.timeout(5):
+    owner = Noting()
+    async with kind.open() as log, asyncio.timeout(5), joined(log, owner) as cursor:
         await log.append(many(200))
-        for ticks in range(12):  # the join falls between the steps of the fetch, one after another
-            revoked.clear()
-            async with joined(log, Noting()) as cursor:
-                while not cursor_owns(log):
-                    await asyncio.sleep(0)
-                fetching = asyncio.create_task(cursor.fetch(10))
-                for _ in range(ticks):
-                    await asyncio.sleep(0)
-                before = fetching.done()
-                async with joined(log, Owner()):
-                    await revoked.wait()
-                    assert before or fetching.done() or not fetching.done()
-
-
-def cursor_owns(log: object) -> bool:
-    return True
+        while not owner.owned:
+            await asyncio.sleep(0)
+        fetching = asyncio.create_task(cursor.fetch(10))
+        for _ in range(steps):  # the join falls between other steps of the fetch each time
+            await asyncio.sleep(0)
+        async with joined(log, Owner()):
+            assert len(await fetching) == (10 if owner.came_in_time else 0)
+            release.set()
 
 
 async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind: Embedded) -> None:

@@ -169,15 +169,16 @@ async def test_a_log_whose_queue_is_full_is_answered_503_and_the_next_try_succee
 
 
 async def test_a_disk_that_takes_nothing_is_answered_503_and_recovers_without_a_restart(receiver: Receiver) -> None:
+    body = EVENT.ljust(1_000_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))  # for this process, a disk without room for the body
     try:
-        response = await receiver.send("POST", "/segment", data=EVENT)
+        response = await receiver.send("POST", "/segment", data=body)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (response.status, "Retry-After" in response.headers) == (503, True)
-    assert await receiver.post("/segment", EVENT) == OK
-    assert await receiver.kept() == [("segment.track", EVENT)]
+    assert await receiver.post("/segment", body) == OK
+    assert await receiver.kept() == [("segment.track", body)]
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
