@@ -14,9 +14,10 @@ from msgspec import Struct
 from stream import toml
 from stream.core.register import settle
 from stream.errors import ConfigError, Dead, Skip
-from stream.events import Event, text_id
+from stream.events import Event
 from stream.facts import CATEGORIES, SUBSCRIPTION, Consents, Statement
 from stream.processor import Projection, Table
+from stream.subjects import text_id
 from stream.topics import TYPES
 
 PREFERENCES_UPDATED = "Segment Consent Preference Updated"

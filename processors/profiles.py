@@ -13,9 +13,10 @@ from stream.core.identity import linkable
 from stream.core.recent import noted
 from stream.core.register import Register, keep_newest, settle
 from stream.errors import Skip
-from stream.events import Event, subject, text_id
+from stream.events import Event
 from stream.facts import Profile
 from stream.processor import Projection, Table
+from stream.subjects import subject, text_id
 
 MAX_TRAITS = 1_000
 MAX_IDENTIFIERS = 50

@@ -1,20 +1,14 @@
 """Segment's events, as processors see them. Facts: Segment docs, spec/common; facts on batches: http-api, "Batch"."""
 
-import hashlib
-import json
-import re
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from stream import headers, topics
+from stream import headers, loose_json, topics
 from stream.message import Message
-
-_LONGEST_ID = 500
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_DIGITS = 4_000  # beyond 4,300 Python refuses to turn text into an integer
+from stream.subjects import content_id, subject, text_id
 
 
 class _Wire(Struct, rename="camel", gc=False):
@@ -92,35 +86,6 @@ class Event(Struct, gc=False, kw_only=True):
         return (self.time, self.received, self.message_id)
 
 
-def subject(space: str, kind: str, identifier: str) -> str:
-    """One identifier as it came, within its space: `user:1`, or `staging/user:1` outside the default space."""
-    return f"{space}/{kind}:{identifier}" if space else f"{kind}:{identifier}"
-
-
-def text_id(value: Any) -> str | None:
-    """An identifier as text, as Segment's senders give it: text or number. Anything else, and "", is no identifier.
-
-    Over 500 characters (Segment's own limit for a groupId; an index entry must fit a page) a hash stands in for it.
-    """
-    if value is None:
-        return None
-    if value.__class__ is str:
-        if len(value) <= _LONGEST_ID and value.isprintable():
-            return value or None
-        return _tame(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _tame(value: str) -> str:
-    # NUL cannot be stored as text in PostgreSQL, a lone surrogate in no database at all.
-    value = _SURROGATE.sub("\ufffd", value).replace("\0", "\ufffd")
-    if len(value) <= _LONGEST_ID:
-        return value
-    return f"sha256-{hashlib.sha256(value.encode()).hexdigest()}"
-
-
 def decode(message: Message, taken: float = 0.0) -> Event:
     """The event in a raw message; `taken` (when the log took it) stands in for a missing received header.
 
@@ -165,18 +130,6 @@ def decode(message: Message, taken: float = 0.0) -> Event:
     )
 
 
-def content_id(source: str, value: bytes) -> str:
-    """Stands in for a missing messageId: the same everywhere, for the same source and bytes."""
-    digest = hashlib.blake2b(value, digest_size=16, key=source.encode()[:64])
-    return f"hash-{digest.hexdigest()}"
-
-
-def read_loosely(value: bytes) -> Any:
-    """JSON as JavaScript would take it: U+FFFD for a lone surrogate, null for what is too large for a number; a byte
-    order mark, NaN and Infinity (Python's senders write them) pass too. Raises ValueError or RecursionError."""
-    return _plain(json.loads(str(value, "utf-8-sig"), parse_constant=lambda _: None, parse_int=_integer))
-
-
 def parse_time(value: Any) -> float | None:
     """Seconds since the epoch of an ISO 8601 timestamp (no zone: UTC); None for anything else."""
     if value.__class__ is not str:
@@ -209,32 +162,14 @@ def _decode_wire(value: bytes) -> _Wire:
     try:
         return _WIRE.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        found = read_loosely(value)
+        found = loose_json.read(value)
         return msgspec.convert(found, _Wire) if isinstance(found, dict) else _Wire()
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case str():
-            return _SURROGATE.sub("\ufffd", value)
-        case float():
-            return value if abs(value) != float("inf") else None
-        case dict():
-            return {_plain(k): _plain(v) for k, v in value.items()}
-        case list():
-            return [_plain(v) for v in value]
-        case _:
-            return value
 
 
 def _common(value: bytes | None) -> dict[str, Any]:
     if not value:
         return {}
-    found = read_loosely(value)
+    found = loose_json.read(value)
     return found if isinstance(found, dict) else {}
 
 

@@ -16,7 +16,6 @@ from stream.app import build
 from stream.batch import Surroundings
 from stream.config import Config, IdentityConfig, LogConfig, PublishConfig, StoreConfig
 from stream.eraser import NAME, Eraser
-from stream.events import text_id
 from stream.log import Cursor
 from stream.log.sqlite import SqliteLog
 from stream.message import Delivery, Message
@@ -26,6 +25,7 @@ from stream.projector import Projector
 from stream.publisher import Publisher
 from stream.snapshot import read
 from stream.store import Store
+from stream.subjects import text_id
 from stream.telemetry import Metrics
 from stream.turns import Turns
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from stream import events, headers, topics
+from stream import headers, loose_json, subjects, topics
 from stream.core import cut
 from stream.message import Headers, Message
 
@@ -166,14 +166,14 @@ class _Opening:
             raise _Invalid("no_type" if kind is None else "unknown_type")
         if kind == "delete" and not (signed or self._post.trusted):
             raise _Invalid("unauthentic_delete")
-        message_id = events.text_id(route.message_id)
+        message_id = subjects.text_id(route.message_id)
         if message_id is None:
-            message_id = events.content_id(self._post.source, value)
+            message_id = subjects.content_id(self._post.source, value)
             known = (*known, (headers.MESSAGE_ID, message_id.encode()))
         return Message(topic, (_identifier(route, kind) or message_id).encode(), value, known)
 
     def _kept(self, value: bytes, known: Headers, reason: str) -> Message:
-        key = events.content_id(self._post.source, value).encode()
+        key = subjects.content_id(self._post.source, value).encode()
         if self._post.kind:
             known = (*known, (headers.TYPE, self._post.kind.encode()))
         return Message(topics.INVALID, key, value, (*known, (headers.REASON, reason.encode())))
@@ -209,7 +209,7 @@ def _decode(value: bytes) -> _Route:
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        found = events.read_loosely(value)
+        found = loose_json.read(value)
     except ValueError:
         raise _Invalid("not_json") from None
     except RecursionError:
@@ -221,7 +221,7 @@ def _decode(value: bytes) -> _Route:
 
 def _identifier(route: _Route, kind: str) -> str | None:
     """As events.decode finds the subject: key and subject name the same one."""
-    text = events.text_id
+    text = subjects.text_id
     return (
         text(route.user_id)
         or text(route.user_id_)
@@ -238,7 +238,7 @@ def _nested(element: bytes) -> str | None:
 
 def _readable(value: bytes) -> bool:
     try:
-        events.read_loosely(value)
+        loose_json.read(value)
     except (ValueError, RecursionError):
         return False
     return True

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream import events, headers, topics
+from stream import events, headers, subjects, topics
 from stream.core import envelope
 from stream.core.envelope import Limits, Opened, Post
 from stream.message import Message
@@ -122,7 +122,7 @@ def test_a_group_call_without_a_person_is_keyed_by_the_group() -> None:
 def test_an_event_without_any_id_is_keyed_by_its_content_and_the_header_says_so() -> None:
     value = b'{"type":"track","event":"x"}'
     message, other = one(value), one(value, SDK)
-    assert message.key == dict(message.headers)["message-id"] == events.content_id("segment", value).encode()
+    assert message.key == dict(message.headers)["message-id"] == subjects.content_id("segment", value).encode()
     assert other.key != message.key, "another source's event"
 
 
