@@ -62,7 +62,7 @@ class IdentityConfig(Struct, frozen=True):
     """[identity]: which identifiers are one person."""
 
     alias: bool = False  # Segment's Unify does not merge on alias
-    max_links: Count = 25  # a subject with more counts as shared and links nobody
+    max_links: Count = 100  # as in Segment's Unify (facts §8); a subject with more is shared and links nobody
     never_link: tuple[str, ...] = ("", "null", "undefined", "anonymous", "0", "-1")
 
 
