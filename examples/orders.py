@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from stream.processor import Projection, Table
+from stream import Projection, Table
 
 
 class Orders(Struct):

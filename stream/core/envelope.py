@@ -1,7 +1,7 @@
 """Bytes in → messages to append: every event to the topic of its type, in the bytes it came in, or to segment.invalid
 with the reason. Decodes only what it routes by, re-encodes nothing, never raises."""
 
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -111,7 +111,7 @@ class _Opening:
     def __init__(self, body: bytes, post: Post, limits: Limits, common: bytes = b"") -> None:
         self._body, self._post, self._limits = body, post, limits
         self._utf8 = _is_utf8(body)
-        shared = tuple(_shared(post, common))
+        shared = _shared(post, common)
         self._unsigned: Headers = (*shared, (headers.SIGNED, b"0"))
         self._signed: Headers = (*shared, (headers.SIGNED, b"1"))
 
@@ -190,17 +190,22 @@ def _open_sdk_batch(body: bytes, top: cut.Top, post: Post, limits: Limits) -> Op
     return _Opening(body, post, limits, common).batch(bytes(top.batch))
 
 
-def _shared(post: Post, common: bytes) -> Iterator[tuple[str, bytes]]:
-    yield headers.SOURCE, post.source.encode()
-    if post.space:
-        yield headers.SPACE, post.space.encode()
-    yield headers.RECEIVED, b"%.6f" % post.received
-    if post.content_type:
-        yield headers.CONTENT_TYPE, post.content_type[:_LONGEST_HEADER].encode("utf-8", "replace")
-    yield headers.SENDER, post.sender[:_LONGEST_HEADER].encode("utf-8", "replace")
-    yield headers.PATH, post.path.encode()
-    if common:
-        yield headers.COMMON, common
+def _shared(post: Post, common: bytes) -> Headers:
+    origin = _origin(post.source, post.space, post.path, post.sender, post.content_type)
+    shared = (*origin, (headers.RECEIVED, b"%.6f" % post.received))
+    return (*shared, (headers.COMMON, common)) if common else shared
+
+
+@lru_cache(256)  # a source's requests are all alike
+def _origin(source: str, space: str, path: str, sender: str, content_type: str) -> Headers:
+    named = (
+        (headers.SOURCE, source),
+        (headers.SPACE, space),
+        (headers.PATH, path),
+        (headers.SENDER, sender),
+        (headers.CONTENT_TYPE, content_type),
+    )
+    return tuple((name, text[:_LONGEST_HEADER].encode("utf-8", "replace")) for name, text in named if text)
 
 
 def _decode(value: bytes) -> _Route:

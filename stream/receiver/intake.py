@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Final
 
 import structlog
@@ -13,7 +14,6 @@ from stream.config import ReceiverConfig
 from stream.core.envelope import Limits, Opened
 from stream.errors import LogError
 from stream.log import Log
-from stream.message import Message
 from stream.receiver import body
 from stream.receiver.answer import Refused, refusal
 from stream.telemetry import Metrics
@@ -34,22 +34,24 @@ class Intake:
         self._in_flight = 0
         self._alarms: dict[str, float] = {}
         metrics.in_flight.set_function(lambda: self._in_flight)
+        # Finding a metric by its labels costs more than counting.
+        self._requests = cache(metrics.requests.labels)
+        self._received = cache(metrics.received.labels)
 
     async def answer(self, request: web.Request, path: str, respond: Respond) -> web.Response:
         """What `respond` answers, or why it refuses; 503 at once where too many requests are in flight."""
-        response = refusal(_BUSY)
-        if self._in_flight < self._config.max_in_flight:
-            self._in_flight += 1
-            try:
-                response = await respond(request)
-            except Refused as refused:
-                response = refusal(refused)
-                if refused.close:
-                    await _hang_up(request, response)
-            finally:
-                self._in_flight -= 1
-        self._metrics.requests.labels(path, response.status).inc()
-        return response
+        if self._in_flight >= self._config.max_in_flight:
+            return self._counted(path, refusal(_BUSY))
+        self._in_flight += 1
+        try:
+            response = await respond(request)
+        except Refused as refused:
+            response = refusal(refused)
+            if refused.close:
+                await _hang_up(request, response)
+        finally:
+            self._in_flight -= 1
+        return self._counted(path, response)
 
     async def body(self, request: web.Request) -> body.Body:
         """The request's body. Raises Refused: too large, too slow, broken off."""
@@ -65,8 +67,9 @@ class Intake:
             self._alarm("append_refused", reason=type(error).__name__)
             raise Refused(503, "the log cannot take this now: try again", after=5) from error
         self._metrics.append_seconds.observe(now() - began)
-        for (source, topic), number in Counter(map(_kind, opened.messages)).items():
-            self._metrics.received.labels(source.decode(), topic).inc(number)
+        source = dict(opened.messages[0].headers)[headers.SOURCE].decode()
+        for topic, number in Counter(message.topic for message in opened.messages).items():
+            self._received(source, topic).inc(number)
             if topic == topics.INVALID:
                 self._count_invalid(opened)
 
@@ -82,6 +85,10 @@ class Intake:
         self._alarm("write_key_refused")
         return self._refused(self._config.on_unknown_write_key, "the write key is missing or unknown")
 
+    def _counted(self, path: str, response: web.Response) -> web.Response:
+        self._requests(path, response.status).inc()
+        return response
+
     def _refused(self, setting: str, message: str) -> Refused:
         return Refused(401, message) if setting == "reject" else Refused(503, message, after=60)
 
@@ -96,10 +103,6 @@ class Intake:
         if now - self._alarms.get(name, 0.0) >= _ALARM_EVERY_S:
             self._alarms[name] = now
             _log.warning(event, **about)
-
-
-def _kind(message: Message) -> tuple[bytes, str]:
-    return message.headers[0][1], message.topic  # the source comes first (core/envelope.py)
 
 
 async def _hang_up(request: web.Request, response: web.Response) -> None:

@@ -188,12 +188,13 @@ async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Emb
 
 @pytest.mark.parametrize("steps", range(8))
 async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kind: Embedded, steps: int) -> None:
-    release = asyncio.Event()
+    revoked, release = asyncio.Event(), asyncio.Event()
 
     class Noting(Owner):
         async def revoke(self, partitions: Collection[Partition]) -> None:
             await super().revoke(partitions)
             self.came_in_time = fetching.done()
+            revoked.set()
             await release.wait()
 
     owner = Noting()
@@ -205,8 +206,10 @@ async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kin
         for _ in range(steps):  # the join falls between other steps of the fetch each time
             await asyncio.sleep(0)
         async with joined(log, Owner()):
-            assert len(await fetching) == (10 if owner.came_in_time else 0)
+            await revoked.wait()
+            found = await fetching
             release.set()
+        assert len(found) == (10 if owner.came_in_time else 0)
 
 
 async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind: Embedded) -> None:

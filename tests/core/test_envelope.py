@@ -80,10 +80,10 @@ def test_an_event_goes_to_the_topic_of_its_type_with_all_that_is_known_of_it() -
         TRACK,
         (
             ("source", b"segment"),
-            ("received", b"1700000000.250000"),
-            ("content-type", b"application/json"),
-            ("sender", b"actions"),
             ("path", b"destination"),
+            ("sender", b"actions"),
+            ("content-type", b"application/json"),
+            ("received", b"1700000000.250000"),
             ("signed", b"0"),
         ),
     )

@@ -1,0 +1,55 @@
+"""An event loop for cuts that repeat: blocking calls run on the loop, one at each of its rounds, and idle time is skipped.
+
+A call that a task waits for has not begun when the task suspends, and has ended when it goes on. So "cut at the k-th
+suspension" says what was done and what was not, as it would not if a thread did it at a moment of its own. What runs is
+the same; the log's writer keeps its thread. Real threads are met by the tests with SIGKILL.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable
+from typing import Any
+
+_IDLE_S = 0.002  # nothing came for so long: nothing will before the next timer
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop, without threads of its own and without waiting for timers."""
+
+    def __init__(self) -> None:
+        super().__init__(_Selector(self))
+        self.skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+    def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        done = self.create_future()
+        self.call_soon(_call, done, function, args)
+        return done
+
+
+class _Selector(selectors.DefaultSelector):
+    def __init__(self, loop: Loop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None or timeout <= _IDLE_S:
+            return super().select(timeout)
+        events = super().select(_IDLE_S)
+        if not events:
+            self._loop.skipped += timeout - _IDLE_S
+        return events
+
+
+def _call(done: asyncio.Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    # The call is made even if nobody waits for it any more, as a thread would make it.
+    try:
+        result = function(*args)
+    except Exception as error:
+        if not done.done():
+            done.set_exception(error)
+    else:
+        if not done.done():
+            done.set_result(result)
