@@ -64,6 +64,11 @@ class Audiences(Projection):
             changed = settle(row.audiences, about.name, new)
         self.rows.put(subjects[0], row, "audience" if changed else None)
 
+    def refused(self, event: Event) -> None:
+        """What is about a group is the group's, whoever told it."""
+        if event.group in self.subjects(event) and event.group != event.subject:
+            self.handle(event)
+
 
 def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
     """[processors.audiences] has no settings."""

@@ -54,8 +54,11 @@ class Profiles(Projection):
 
     def refused(self, event: Event) -> None:
         """What a deleted person did before is not remembered. But who else it was, and by which addresses
-        destinations may know them, belongs to the deletion (design §8)."""
+        destinations may know them, belongs to the deletion (design §8); and a group's traits are the group's, whoever
+        told them: they must not depend on which came first, the call or the deletion."""
         self._link(event)
+        for of in self.subjects(event)[1:]:
+            self._remember(of, event)
         for address in _identifiers(event):
             self.address(event.subject, address)
 

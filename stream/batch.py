@@ -1,5 +1,6 @@
 """One batch of one projection: its events decoded, its rows loaded, handled in turns; nothing written yet."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
@@ -14,8 +15,9 @@ from stream.message import Delivery, Partition
 from stream.processor import Projection
 from stream.store import Store, Work
 from stream.telemetry import Metrics
-from stream.turns import Turns
+from stream.turns import Turn, Turns
 
+_STRIDE = 16  # events between two looks at the clock: some tenths of a millisecond
 _AHEAD = 1_000  # events looked at for rows that are missing, before they are loaded together
 
 
@@ -44,13 +46,10 @@ class Batch:
 
     async def handle(self, deaths: Deaths) -> bool:
         """Gives every delivery its fate, in order. False: most of them die, and it stopped there."""
-        await self._decode()
-        await self._load(
-            key for event in self._events if isinstance(event, Event) for key in self._handling.keys(event)
-        )
+        await self._load(await self._decode())
         while len(self.fates) < len(self._deliveries):
             async with self._around.turns.next() as turn:
-                lacking = self._handle(lambda: turn.over, deaths)
+                lacking = self._handle(turn, deaths)
             if lacking is None:
                 return False
             await self._load(lacking)
@@ -58,11 +57,11 @@ class Batch:
 
     def work(self) -> Work:
         """All that the fates so far amount to."""
-        tallies: dict[Partition, dict[str, int]] = {}
         done = self._deliveries[: len(self.fates)]
-        for delivery, fate in zip(done, self.fates, strict=True):
-            tally = tallies.setdefault(delivery.partition, {})
-            tally[fate.name] = tally.get(fate.name, 0) + 1
+        tallies: dict[Partition, dict[str, int]] = {}
+        ends = ((delivery.partition, fate.name) for delivery, fate in zip(done, self.fates, strict=True))
+        for (partition, name), amount in Counter(ends).items():
+            tallies.setdefault(partition, {})[name] = amount
         sheet = self._sheet
         return Work(
             processor=self._name,
@@ -78,30 +77,33 @@ class Batch:
             now=self._around.clock(),
         )
 
-    def _handle(self, is_over: Callable[[], bool], deaths: Deaths) -> list[Key] | None:
+    def _handle(self, turn: Turn, deaths: Deaths) -> list[Key] | None:
         """Handles until the turn is over, or rows are missing (which); None once most deliveries die."""
-        while len(self.fates) < len(self._deliveries):
+        while not turn.over and len(self.fates) < len(self._deliveries):
             at = len(self.fates)
-            event = self._events[at]
-            try:
-                fate = event if isinstance(event, Fate) else self._handling.handle(self._deliveries[at], event)
-            except Missing as missing:
-                ahead = (e for e in self._events[at : at + _AHEAD] if isinstance(e, Event))
-                return [missing.key, *self._handling.scout(ahead)]
-            self.fates.append(fate)
-            if deaths.add(fate.held is not None):
-                return None
-            if is_over():
-                break
+            for delivery, event in zip(self._deliveries[at : at + _STRIDE], self._events[at : at + _STRIDE], strict=True):
+                try:
+                    fate = event if isinstance(event, Fate) else self._handling.handle(delivery, event)
+                except Missing as missing:
+                    at = len(self.fates)
+                    ahead = (e for e in self._events[at : at + _AHEAD] if isinstance(e, Event))
+                    return [missing.key, *self._handling.scout(ahead)]
+                self.fates.append(fate)
+                if deaths.add(fate.held is not None):
+                    return None
         return []
 
-    async def _decode(self) -> None:
+    async def _decode(self) -> list[Key]:
+        """The rows to load ahead."""
+        keys: list[Key] = []
         while len(self._events) < len(self._deliveries):
             async with self._around.turns.next() as turn:
-                while len(self._events) < len(self._deliveries):
-                    self._events.append(self._decoded(self._deliveries[len(self._events)]))
-                    if turn.over:
-                        break
+                while not turn.over and len(self._events) < len(self._deliveries):
+                    at = len(self._events)
+                    some = [self._decoded(delivery) for delivery in self._deliveries[at : at + _STRIDE]]
+                    self._events += some
+                    keys += [key for event in some if isinstance(event, Event) for key in self._handling.keys(event)]
+        return keys
 
     def _decoded(self, delivery: Delivery) -> Event | Fate:
         try:

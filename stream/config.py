@@ -28,7 +28,7 @@ class ReceiverConfig(Struct, frozen=True):
     on_unknown_write_key: Literal["retry", "reject"] = "retry"
     max_body_bytes: Count = 8 * 1024 * 1024  # inflated
     max_batch_events: Count = 5_000
-    max_depth: Count = 200
+    max_depth: Annotated[int, Meta(ge=1, le=500)] = 200  # Python's own JSON reader gives up near 1,000
     max_in_flight: Count = 1_000
     body_timeout_s: Seconds = 10.0
 

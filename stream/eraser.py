@@ -63,7 +63,7 @@ class Eraser:
         if deletion.ends is None:
             bounds = await log.bounds(topics.RAW.values())
             await store.deletions.note_ends(deletion.id, {p: end for p, (_, end) in bounds.items()})
-        elif behind := _behind(deletion.ends, await store.positions.all(), self._projections):
+        elif behind := waits_for(deletion.ends, await store.positions.all(), self._projections):
             self._alarm(deletion, behind)
         else:
             await self._publisher.publish(await self._erase(deletion))
@@ -91,7 +91,7 @@ class Eraser:
             logger.warning("deletion_waits", request=deletion.id, processors=list(behind))
 
 
-def _behind(
+def waits_for(
     ends: Mapping[Partition, int],
     positions: Mapping[str, Mapping[Partition, int]],
     projections: Sequence[Projection],

@@ -1,10 +1,11 @@
 """Segment's events, as processors see them. Facts: Segment docs, spec/common; facts on batches: http-api, "Batch"."""
 
+import json
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from stream import headers, loose_json, topics
 from stream.message import Message
@@ -12,7 +13,9 @@ from stream.subjects import content_id, subject, text_id
 
 
 class _Wire(Struct, rename="camel", gc=False):
-    """The fields of any message type. Typed loosely: senders vary, and nothing acknowledged may be lost for a type."""
+    """The fields of any message type. Typed loosely: senders vary, and nothing acknowledged may be lost for a type.
+
+    Objects are cut out and not decoded: they are most of an event, and most processors look at few of them."""
 
     type: Any = None
     user_id: Any = None
@@ -23,10 +26,10 @@ class _Wire(Struct, rename="camel", gc=False):
     event: Any = None
     name: Any = None
     category: Any = None
-    properties: Any = None
-    traits: Any = None
-    context: Any = None
-    integrations: Any = None
+    properties: Raw = Raw(b"null")
+    traits: Raw = Raw(b"null")
+    context: Raw = Raw(b"null")
+    integrations: Raw = Raw(b"null")
     timestamp: Any = None
     received_at: Any = None
     sent_at: Any = None
@@ -36,34 +39,98 @@ class _Wire(Struct, rename="camel", gc=False):
 
 
 class Event(Struct, gc=False, kw_only=True):
-    """One Segment event. Dicts are never None; `time` and `received` are seconds since the epoch.
+    """One Segment event. Dicts are never None, and are decoded when they are first asked for; `time` and `received` are
+    seconds since the epoch.
 
     `time` orders facts: when it happened, as far as that can be trusted (never later than when we received it).
-    `received` is Segment's receivedAt, or ours: the first tie-breaker; `message_id` is the second."""
+    `received` is Segment's receivedAt, or ours: the first tie-breaker; `message_id` is the second. `event` is the name of
+    a track, `name` and `category` those of a page or screen; `path` is how it came: destination, sdk or operator."""
 
     type: str
     subject: str
     user_id: str | None
     anonymous_id: str | None
-    group_id: str | None
-    previous_id: str | None
     message_id: str
-    event: str | None
-    name: str | None
-    category: str | None
-    properties: dict[str, Any]
-    traits: dict[str, Any]
-    context: dict[str, Any]
-    integrations: dict[str, Any]
-    channel: str | None
     time: float
     received: float
-    space: str
-    source: str
-    path: str
-    signed: bool
-    authority: str
     message: Message
+    _wire: _Wire
+    _origin: headers.Origin
+    _common: dict[str, Any]
+    _properties: dict[str, Any] | None = None
+    _traits: dict[str, Any] | None = None
+    _context: dict[str, Any] | None = None
+    _integrations: dict[str, Any] | None = None
+
+    @property
+    def event(self) -> str | None:
+        return _string(self._wire.event)
+
+    @property
+    def name(self) -> str | None:
+        return _string(self._wire.name)
+
+    @property
+    def category(self) -> str | None:
+        return _string(self._wire.category)
+
+    @property
+    def group_id(self) -> str | None:
+        return text_id(self._wire.group_id)
+
+    @property
+    def previous_id(self) -> str | None:
+        return text_id(self._wire.previous_id)
+
+    @property
+    def channel(self) -> str | None:
+        return _string(self._wire.channel)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        if self._properties is None:
+            self._properties = _object(self._wire.properties)
+        return self._properties
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        if self._traits is None:
+            self._traits = _object(self._wire.traits)
+        return self._traits
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """With that of its batch (SDKs), where its own does not say otherwise."""
+        if self._context is None:
+            self._context = {**_dict(self._common.get("context")), **_object(self._wire.context)}
+        return self._context
+
+    @property
+    def integrations(self) -> dict[str, Any]:
+        """With those of its batch (SDKs), where its own do not say otherwise."""
+        if self._integrations is None:
+            self._integrations = {**_dict(self._common.get("integrations")), **_object(self._wire.integrations)}
+        return self._integrations
+
+    @property
+    def space(self) -> str:
+        return self._origin.space
+
+    @property
+    def source(self) -> str:
+        return self._origin.source
+
+    @property
+    def path(self) -> str:
+        return self._origin.path
+
+    @property
+    def signed(self) -> bool:
+        return self._origin.signed
+
+    @property
+    def authority(self) -> str:
+        return self._origin.authority
 
     @property
     def user(self) -> str | None:
@@ -97,36 +164,23 @@ def decode(message: Message, taken: float = 0.0) -> Event:
     common = _common(origin.common)
     ours = origin.received or taken
     user_id = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
-    anonymous_id, group_id = text_id(wire.anonymous_id), text_id(wire.group_id)
+    anonymous_id = text_id(wire.anonymous_id)
     kind = message.topic.rpartition(".")[2]
     message_id = text_id(wire.message_id) or origin.message_id or content_id(origin.source, message.value or b"")
+    group_id = text_id(wire.group_id) if kind == "group" else None
     at, received = _times(wire, origin, kind, ours, common)
     return Event(
         type=kind,
-        subject=_subject(origin.space, user_id, anonymous_id, group_id if kind == "group" else None, message_id),
+        subject=_subject(origin.space, user_id, anonymous_id, group_id, message_id),
         user_id=user_id,
         anonymous_id=anonymous_id,
-        group_id=group_id,
-        previous_id=text_id(wire.previous_id),
         message_id=message_id,
-        event=_string(wire.event),
-        name=_string(wire.name),
-        category=_string(wire.category),
-        properties=_dict(wire.properties),
-        traits=_dict(wire.traits),
-        context={**_dict(common.get("context")), **_dict(wire.context)} if common else _dict(wire.context),
-        integrations={**_dict(common.get("integrations")), **_dict(wire.integrations)}
-        if common
-        else _dict(wire.integrations),
-        channel=_string(wire.channel),
         time=at,
         received=received,
-        space=origin.space,
-        source=origin.source,
-        path=origin.path,
-        signed=origin.signed,
-        authority=origin.authority,
         message=message,
+        _wire=wire,
+        _origin=origin,
+        _common=common,
     )
 
 
@@ -163,7 +217,7 @@ def _decode_wire(value: bytes) -> _Wire:
         return _WIRE.decode(value)
     except (msgspec.DecodeError, RecursionError):
         found = loose_json.read(value)
-        return msgspec.convert(found, _Wire) if isinstance(found, dict) else _Wire()
+        return _WIRE.decode(json.dumps(found)) if isinstance(found, dict) else _Wire()
 
 
 def _common(value: bytes | None) -> dict[str, Any]:
@@ -181,6 +235,13 @@ def _subject(space: str, user: str | None, anonymous: str | None, group: str | N
     return subject(space, "group", group) if group else subject(space, "message", message_id)
 
 
+def _object(raw: Raw) -> dict[str, Any]:
+    try:
+        return _dict(_ANY.decode(raw))
+    except (msgspec.DecodeError, RecursionError):
+        return _dict(loose_json.read(bytes(raw)))
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if value.__class__ is dict else {}
 
@@ -190,3 +251,4 @@ def _string(value: Any) -> str | None:
 
 
 _WIRE = msgspec.json.Decoder(_Wire)
+_ANY = msgspec.json.Decoder()

@@ -34,7 +34,10 @@ class Handling:
 
     def keys(self, event: Event) -> list[Key]:
         """The rows to load ahead of this event."""
-        subjects = self._projection.subjects(event)
+        try:
+            subjects = self._projection.subjects(event)
+        except Exception:  # handle() will meet the same, and that ends the delivery
+            return []
         if len(subjects) == 1 and len(self._tables) == 1:
             return [(self._tables[0], subjects[0])]
         return [(table, subject) for table in self._tables for subject in subjects]
@@ -43,7 +46,7 @@ class Handling:
         """Handles one event; what it put is on the sheet if it was applied. Raises Missing for a row not loaded."""
         sheet = self.sheet
         refused = event.type != "delete" and sheet.forgotten(event.subject, event.time)
-        sheet.begin(event.time, only_links=refused)
+        sheet.begin(event.time)
         try:
             if refused:
                 self._projection.refused(event)

@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Final
 
-from msgspec import Struct
-
 from stream.message import Headers
 
 SOURCE: Final = "source"  # name of the source in the configuration
@@ -22,52 +20,83 @@ REASON: Final = "reason"  # only in segment.invalid: why it could not be underst
 AUTHORITY: Final = "authority"  # b"operator" for a delete asked for by `stream forget`
 
 
-class Origin(Struct, frozen=True, gc=False):
-    """The headers of one message, read. Unknown headers are ignored; absent ones have these defaults."""
+class Origin:
+    """The headers of one message, each read when it is asked for. Unknown ones are ignored. Never raises: one that is not
+    of its form counts as absent."""
 
-    source: str = ""
-    space: str = ""
-    received: float = 0.0
-    signed: bool = False
-    path: str = "destination"
-    sender: str = "other"
-    content_type: str = ""
-    type: str = ""
-    index: int | None = None
-    message_id: str | None = None
-    common: bytes | None = None
-    reason: str = ""
-    authority: str = ""
+    __slots__ = ("_found",)
+
+    def __init__(self, headers: Headers) -> None:
+        self._found = dict(headers)
+
+    @property
+    def source(self) -> str:
+        return self._text(SOURCE)
+
+    @property
+    def space(self) -> str:
+        return self._text(SPACE)
+
+    @property
+    def received(self) -> float:
+        return self._number(RECEIVED)
+
+    @property
+    def signed(self) -> bool:
+        return self._found.get(SIGNED) == b"1"
+
+    @property
+    def path(self) -> str:
+        return self._text(PATH) if PATH in self._found else "destination"
+
+    @property
+    def sender(self) -> str:
+        return self._text(SENDER) if SENDER in self._found else "other"
+
+    @property
+    def content_type(self) -> str:
+        return self._text(CONTENT_TYPE)
+
+    @property
+    def type(self) -> str:
+        return self._text(TYPE)
+
+    @property
+    def index(self) -> int | None:
+        return int(self._number(INDEX)) if INDEX in self._found else None
+
+    @property
+    def message_id(self) -> str | None:
+        return self._text(MESSAGE_ID) or None
+
+    @property
+    def common(self) -> bytes | None:
+        return self._found.get(COMMON)
+
+    @property
+    def reason(self) -> str:
+        return self._text(REASON)
+
+    @property
+    def authority(self) -> str:
+        return self._text(AUTHORITY)
+
+    def _text(self, name: str) -> str:
+        value = self._found.get(name)
+        return _decoded(value) if value else ""
+
+    def _number(self, name: str) -> float:
+        try:
+            return float(self._found.get(name, b"0"))
+        except ValueError:
+            return 0.0
 
 
 def read(headers: Headers) -> Origin:
-    """The origin of a message. Never raises: a header that is not of its form counts as absent."""
-    found = dict(headers)
-    get = found.get
-    return Origin(
-        source=_text(get(SOURCE, b"")),
-        space=_text(get(SPACE, b"")) if SPACE in found else "",
-        received=_number(get(RECEIVED, b"0")),
-        signed=get(SIGNED) == b"1",
-        path=_text(get(PATH, b"destination")),
-        sender=_text(get(SENDER, b"other")),
-        content_type=_text(get(CONTENT_TYPE, b"")),
-        type=_text(get(TYPE, b"")) if TYPE in found else "",
-        index=int(_number(get(INDEX, b"0"))) if INDEX in found else None,
-        message_id=_text(get(MESSAGE_ID, b"")) or None if MESSAGE_ID in found else None,
-        common=get(COMMON),
-        reason=_text(get(REASON, b"")) if REASON in found else "",
-        authority=_text(get(AUTHORITY, b"")) if AUTHORITY in found else "",
-    )
+    """The origin of a message."""
+    return Origin(headers)
 
 
 @lru_cache(4_096)  # the same few sources, paths, senders over and over
-def _text(value: bytes) -> str:
+def _decoded(value: bytes) -> str:
     return value.decode("utf-8", "replace")
-
-
-def _number(value: bytes) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0

@@ -67,8 +67,8 @@ class Projection:
         raise NotImplementedError
 
     def refused(self, event: Event) -> None:
-        """Called instead of handle() for an event that is older than its subject's tombstone. Only link() and
-        address() count here. Nothing by default."""
+        """Called instead of handle() for an event that is older than its subject's tombstone. Nothing about that
+        subject is kept; links, addresses, and what the event says about others (a group) are. Nothing by default."""
 
     def subjects(self, event: Event) -> tuple[str, ...]:
         """Whose rows to load ahead of handle(). A wrong answer costs time, never correctness."""

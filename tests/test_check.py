@@ -1,14 +1,11 @@
 """stream check, and what every command has."""
 
 import json
-import logging
 import os
 import socket
 
 import click
 import pytest
-import structlog
-from click.testing import CliRunner
 
 from stream.cli import main
 
@@ -16,14 +13,10 @@ FREE = "[receiver]\nport = 0\n"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs a command as a person would in a folder of its own, and puts logging back as it was."""
+def run(run, tmp_path, monkeypatch):
+    """Runs a command as a person would in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    before, level = root.handlers, root.level
-    yield lambda *words: CliRunner().invoke(main, words)
-    root.handlers, root.level = before, level
-    structlog.reset_defaults()
+    return run
 
 
 def test_it_says_what_would_run_and_touches_nothing(run, tmp_path):
@@ -89,6 +82,7 @@ def test_a_folder_that_cannot_be_written_is_named(run, tmp_path):
         ("[receiver]\nprot = 1\n", "receiver.prot is not a setting; did you mean port?"),
         ("[processors.profile]\n", "Did you mean profiles?"),
         ("[receiver]\nhost = '0.0.0.0'\n", "secret"),
+        ("[processors.deletion]\nafter = 1\n", "processors.deletion.after is not a setting"),
     ],
 )
 def test_a_wrong_configuration_ends_with_2_and_one_line(run, tmp_path, text, expected):
@@ -103,9 +97,13 @@ def test_a_wrong_configuration_ends_with_2_and_one_line(run, tmp_path, text, exp
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_every_command_explains_itself_and_answers_in_json(run, name):
     command = main.commands[name]
-    parts = command.commands.values() if hasattr(command, "commands") else [command]
+    parts = [command]
+    if isinstance(command, click.Group):
+        assert command.help and command.help.endswith(".")
+        parts = [*command.commands.values(), *([command] if command.invoke_without_command else [])]
     for part in parts:
         assert part.help and part.help.endswith(".")
+        assert (part.epilog or "").startswith("Example: stream ")
         assert "--json" in {option for parameter in part.params for option in parameter.opts}
         assert all(option.help for option in part.params if isinstance(option, click.Option))
     assert run(name, "--help").exit_code == 0

@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import logging
 from collections import Counter
+from functools import partial
 from itertools import chain, repeat
 
 import pytest
-import structlog
 from aiohttp import test_utils, web
-from click.testing import CliRunner
 
 from stream import sender
-from stream.cli import main
 from stream.core import signature
 
 EVENTS = [f'{{"type": "track",  "userId": "u{n}", "event": "Ordered"}}'.encode() for n in range(25)]
@@ -53,14 +50,10 @@ class Peer:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs a command as a person would in a folder of its own, and puts logging back as it was."""
+def run(run, tmp_path, monkeypatch):
+    """Runs a command as a person would in a folder of its own, beside the test's own server."""
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    before, level = root.handlers, root.level
-    yield lambda *words, **how: asyncio.to_thread(CliRunner().invoke, main, [str(word) for word in words], **how)
-    root.handlers, root.level = before, level
-    structlog.reset_defaults()
+    return partial(asyncio.to_thread, run)
 
 
 async def test_every_line_arrives_byte_for_byte_and_signed():

@@ -7,9 +7,17 @@ import click
 
 from stream import telemetry
 from stream.cli.check import check
+from stream.cli.deletions import deletions
+from stream.cli.forget import forget
 from stream.cli.frame import Commands, Frame
+from stream.cli.held import held
+from stream.cli.invalid import invalid
+from stream.cli.lag import lag
+from stream.cli.person import person
+from stream.cli.resume import resume
 from stream.cli.run import run
 from stream.cli.send import send
+from stream.cli.tail import tail
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,5 +43,5 @@ def main(context: click.Context, path: Path | None, log_level: telemetry.Level) 
     telemetry.set_up(log_level)
 
 
-for command in (run, check, send):
+for command in (run, check, send, tail, lag, held, invalid, person, forget, deletions, resume):
     main.add_command(command)

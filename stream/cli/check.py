@@ -9,6 +9,7 @@ import click
 from msgspec import Struct
 
 from stream import config, loading
+from stream.app import build
 from stream.cli.frame import Frame, answer, json_option
 from stream.receiver import listen_host
 
@@ -27,7 +28,7 @@ class Plan(Struct, frozen=True):
     problems: list[str]
 
 
-@click.command()
+@click.command(epilog="Example: stream --config production.toml check")
 @json_option
 @click.pass_obj
 def check(frame: Frame, as_json: bool) -> None:
@@ -46,6 +47,7 @@ def check(frame: Frame, as_json: bool) -> None:
 def _plan(frame: Frame) -> Plan:
     settings = frame.config
     host, port = listen_host(settings), settings.receiver.port
+    build(settings)  # a processor names what is wrong in its settings
     log, store = config.file_of(settings.log.url), config.file_of(settings.store.url)
     problems = [*_file_problems("log.url", log), *_file_problems("store.url", store), *_port_problems(host, port)]
     return Plan(

@@ -7,36 +7,46 @@ import sys
 from collections.abc import Callable
 
 import click
+import msgspec
 from rich.console import Console
 from rich.live import Live
 
 from stream.app import App, tune
-from stream.cli.frame import Frame
+from stream.cli.frame import Frame, json_option
+from stream.config import file_of
 
 _LOOK_S = 0.5
 
 
-@click.command()
+@click.command(epilog="Example: stream run receiver profiles")
 @click.argument("parts", nargs=-1, metavar="[receiver|PROCESSOR]...")
+@json_option
 @click.pass_obj
-def run(frame: Frame, parts: tuple[str, ...]) -> None:
+def run(frame: Frame, parts: tuple[str, ...], as_json: bool) -> None:
     """Receive events and run the processors, until SIGTERM or Ctrl-C.
 
     Without names: the receiver and every configured processor. With names: only those. Normal operation is silent; on a
-    terminal one line shows events per second, the lag of each processor, and what is held."""
+    terminal one line shows events per second, the lag of each processor, and what is held. With --json, one object says
+    where it listens and what runs, once it does."""
     tune()
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(frame, parts))
+        runner.run(_run(frame, parts, as_json))
 
 
-async def _run(frame: Frame, parts: tuple[str, ...]) -> None:
+async def _run(frame: Frame, parts: tuple[str, ...], as_json: bool) -> None:
     async with App.open(frame.config, parts) as app, asyncio.TaskGroup() as group:
-        main = group.create_task(app.run(lambda url: _greet(app, frame, url)))
+        main = group.create_task(app.run(lambda url: _announce(app, url) if as_json else _greet(app, frame, url)))
         for end in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(end, main.cancel)
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not as_json:
             status = group.create_task(_status(app))
             main.add_done_callback(lambda _: status.cancel())
+
+
+def _announce(app: App, url: str | None) -> None:
+    config = app.config
+    files = {"log": str(file_of(config.log.url)), "store": str(file_of(config.store.url))}
+    click.echo(msgspec.json.encode({"receiver": url, "processors": list(app.worker.projectors), **files}))
 
 
 def _greet(app: App, frame: Frame, url: str | None) -> None:

@@ -20,7 +20,7 @@ from stream.config import Config, ReceiverConfig, SourceConfig
 SHOWN = 10
 
 
-@click.command()
+@click.command(epilog="Example: stream send examples/events.jsonl --batch 100")
 @click.argument("file", type=click.File("rb"))
 @click.option("--url", default="http://127.0.0.1:8080/segment", show_default=True, help="The receiver.")
 @click.option(

@@ -1,7 +1,6 @@
 """Bytes in → messages to append: every event to the topic of its type, in the bytes it came in, or to segment.invalid
 with the reason. Decodes only what it routes by, re-encodes nothing, never raises."""
 
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +8,7 @@ from msgspec import Struct
 
 from stream import headers, loose_json, subjects, topics
 from stream.core import cut
+from stream.core.post import Post, shared_headers
 from stream.message import Headers, Message
 
 MALFORMED: Final = ("empty", "not_json", "not_utf8", "not_an_object", "no_type", "too_deep", "bad_encoding")
@@ -20,21 +20,6 @@ ODD: Final = ("unknown_type", "unauthentic_delete", *_BATCHES)
 
 # A batch's context and integrations go beside each of its events. Segment's limit for a whole event is 32 KB.
 _MOST_COMMON = 32 * 1024
-_LONGEST_HEADER = 100
-
-
-class Post(Struct, frozen=True, kw_only=True):
-    """What is known of one request besides its body."""
-
-    source: str
-    received: float  # seconds since the epoch
-    path: str = "destination"  # or "sdk"
-    space: str = ""
-    content_type: str = ""
-    sender: str = "other"
-    signed: bytes | None = None  # the part of the body that carries a valid signature
-    trusted: bool = False  # a secret header vouches for the whole request
-    kind: str = ""  # the type that the path says; empty: each event says its own
 
 
 class Limits(Struct, frozen=True):
@@ -111,16 +96,14 @@ class _Opening:
     def __init__(self, body: bytes, post: Post, limits: Limits, common: bytes = b"") -> None:
         self._body, self._post, self._limits = body, post, limits
         self._utf8 = _is_utf8(body)
-        shared = _shared(post, common)
-        self._unsigned: Headers = (*shared, (headers.SIGNED, b"0"))
-        self._signed: Headers = (*shared, (headers.SIGNED, b"1"))
+        self._shared = shared_headers(post, common)
 
     def single(self) -> Opened:
         signed = self._post.signed == self._body
         if not self._body.strip(cut.WHITESPACE):
             return self.whole("empty")
         try:
-            message = self._routed(self._body, self._signed if signed else self._unsigned, signed)
+            message = self._routed(self._body, (*self._shared, _SIGNED[signed]), signed)
         except _Invalid as invalid:
             return self.whole(invalid.reason)
         return Opened([message])
@@ -139,7 +122,7 @@ class _Opening:
 
     def message(self, value: bytes, signed: bool, index: int) -> Message:
         """One element of a batch."""
-        known = (*(self._signed if signed else self._unsigned), (headers.INDEX, b"%d" % index))
+        known = (*self._shared, _SIGNED[signed], (headers.INDEX, b"%d" % index))
         try:
             return self._routed(value, known, signed)
         except _Invalid as invalid:
@@ -152,7 +135,7 @@ class _Opening:
 
     def whole(self, reason: str) -> Opened:
         signed = self._post.signed is not None and self._post.signed == self._body
-        return Opened([self._kept(self._body, self._signed if signed else self._unsigned, reason)], reason)
+        return Opened([self._kept(self._body, (*self._shared, _SIGNED[signed]), reason)], reason)
 
     def _routed(self, value: bytes, known: Headers, signed: bool) -> Message:
         if not self._utf8 and not _is_utf8(value):
@@ -188,24 +171,6 @@ def _open_sdk_batch(body: bytes, top: cut.Top, post: Post, limits: Limits) -> Op
     if not _readable(common or b"{}"):
         return keep_whole(body, post, "not_json" if _is_utf8(common) else "not_utf8")
     return _Opening(body, post, limits, common).batch(bytes(top.batch))
-
-
-def _shared(post: Post, common: bytes) -> Headers:
-    origin = _origin(post.source, post.space, post.path, post.sender, post.content_type)
-    shared = (*origin, (headers.RECEIVED, b"%.6f" % post.received))
-    return (*shared, (headers.COMMON, common)) if common else shared
-
-
-@lru_cache(256)  # a source's requests are all alike
-def _origin(source: str, space: str, path: str, sender: str, content_type: str) -> Headers:
-    named = (
-        (headers.SOURCE, source),
-        (headers.SPACE, space),
-        (headers.PATH, path),
-        (headers.SENDER, sender),
-        (headers.CONTENT_TYPE, content_type),
-    )
-    return tuple((name, text[:_LONGEST_HEADER].encode("utf-8", "replace")) for name, text in named if text)
 
 
 def _decode(value: bytes) -> _Route:
@@ -257,4 +222,5 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
+_SIGNED = ((headers.SIGNED, b"0"), (headers.SIGNED, b"1"))
 _ROUTE = msgspec.json.Decoder(_Route)

@@ -50,7 +50,6 @@ class Sheet:
         self._asked = Changes()
         self._dirty = False
         self._time = 0.0
-        self._only_links = False
         self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
     def load(self, rows: Mapping[Key, Loaded], tombstones: Mapping[str, float]) -> None:
@@ -66,9 +65,9 @@ class Sheet:
         """Is something of that time about this subject older than its tombstone?"""
         return bool(self.tombstones) and time <= self.tombstones.get(subject, float("-inf"))
 
-    def begin(self, time: float, only_links: bool = False) -> None:
-        """The next event, with its time; `only_links` for one that was refused: its puts do not count."""
-        self._time, self._only_links = time, only_links
+    def begin(self, time: float) -> None:
+        """The next event, with its time: what it puts about those who were deleted since does not count."""
+        self._time = time
         self.drop()
 
     def keep(self) -> None:
@@ -110,7 +109,7 @@ class Sheet:
         key = (table, subject)
         if key not in self.loaded:
             raise Missing(key)
-        if self._only_links or self.forgotten(subject, self._time):
+        if self.forgotten(subject, self._time):
             return
         self._own[key] = None if value is None else _encode(value).decode()
         if changed is not None:

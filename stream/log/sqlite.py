@@ -11,7 +11,7 @@ from stream.log import Cursor, OnAssign, OnRevoke
 from stream.log.members import Group, Member
 from stream.log.partitioner import partition_of
 from stream.log.sqlite_cursor import Feed, SqliteCursor
-from stream.log.sqlite_file import LogFile, look, prepare, sole_writer
+from stream.log.sqlite_file import LogFile, look, prepare, sole_writer, writable
 from stream.log.sqlite_history import history
 from stream.log.sqlite_positions import PositionCopies
 from stream.log.sqlite_reader import Reader
@@ -122,7 +122,7 @@ class SqliteLog(SqliteHistory):
         Closing writes what is queued, for at most 10 s; what is left then raises LogUnavailable."""
         with sole_writer(path):
             file = await asyncio.to_thread(prepare, path, partitions, clock())
-            async with _reader(file) as reader:
+            async with _last_to_close(path), _reader(file) as reader:
                 log = SqliteLog(file, Feed(reader, await reader.ends(), False, wait), clock, queue_bytes)
                 try:
                     yield log
@@ -166,8 +166,11 @@ class SqliteLog(SqliteHistory):
         `max_bytes` (0: no bound), the oldest of the rest; never at or beyond a partition's offset in `keep_from`: one
         that is absent may go whole. Whole batches only, a few at a time, between appends. Returns how many messages."""
         self._check_open()
-        by_id = {self._file.ids[partition]: offset for partition, offset in keep_from.items()}
-        retention = Retention(by_id, older_than, max_bytes)
+        ends = self._feed.ends  # as they are now: appends must not keep it going for ever
+        limits = {
+            id: min(keep_from.get(partition, ends[partition]), ends[partition]) for id, partition in self._by_id.items()
+        }
+        retention = Retention(limits, older_than, max_bytes)
         total = 0
         while deleted := await self._writer.turn(retention.step):
             total += deleted
@@ -208,6 +211,16 @@ class SqliteLog(SqliteHistory):
         await self._writer.close(_DRAIN_S)
         for group in self._groups.values():
             await group.close()
+
+
+@asynccontextmanager
+async def _last_to_close(path: Path) -> AsyncIterator[None]:
+    """The last connection to close empties the write-ahead file, which one that only reads cannot."""
+    last = await asyncio.to_thread(writable, path)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(last.close)
 
 
 @asynccontextmanager

@@ -60,8 +60,13 @@ class LogFile(Struct, frozen=True):
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
     """Holds the lock of a log while it is open for writing. Raises LogInUse if another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(path.name + ".lock"), "a+") as lock:  # never deleted: a second file would be a second lock
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Never deleted: a second file would be a second lock.
+        opened = open(path.with_name(path.name + ".lock"), "a+")  # noqa: SIM115
+    except OSError as error:
+        raise LogUnavailable(f"cannot write in {path.parent}: {error}") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,7 +11,7 @@ from stream.errors import LogUnavailable
 from stream.log.sqlite_checkpoint import Checkpoints
 from stream.log.sqlite_file import writable
 from stream.log.sqlite_queue import Append, Queue, Turn
-from stream.log.sqlite_rows import INSERT, Ends, laid_out, newest_time, read_ends
+from stream.log.sqlite_rows import Ends, laid_out, newest_time, read_ends, write
 
 
 class Writer:
@@ -85,9 +85,7 @@ class Writer:
             connection = self._connected()
             time = max(self._time, self._clock())
             rows, touched = laid_out((append.parts for append in group), self._ends, time)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(INSERT, rows)
-            connection.execute("COMMIT")
+            write(connection, rows)
         self._ends.update(touched)
         self._time = time
         return touched

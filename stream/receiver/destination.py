@@ -1,14 +1,15 @@
 """POST /segment and /segment/NAME: what Segment's destinations send. Facts: Tray.io, Webhooks classic and Actions,
 Extensible webhooks, Functions. Signed, answered as in docs/operating.md."""
 
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
 
 from stream.core import envelope
-from stream.core.envelope import Post
+from stream.core.post import Post
 from stream.receiver.access import DEFAULT_SOURCE, Access
-from stream.receiver.answer import success
+from stream.receiver.answer import Success
 from stream.receiver.intake import Intake
 
 EXPLANATION: Final = "Segment posts events here: set this URL in a Webhooks or Tray.io destination.\n"
@@ -22,6 +23,7 @@ class Destination:
 
     def __init__(self, intake: Intake, access: Access) -> None:
         self._intake, self._access = intake, access
+        self._success = Success(intake.clock, {})
 
     def routes(self) -> list[web.RouteDef]:
         """The paths, with POST, PUT and PATCH, and an explanation for people who open them in a browser."""
@@ -30,10 +32,10 @@ class Destination:
         paths = ("/segment", "/segment/{source}")
         return [web.route(method, path, answer) for path in paths for method, answer in answers]
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         return await self._intake.answer(request, "destination", self._take)
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _take(self, request: web.Request) -> web.StreamResponse:
         door = self._access.destination(request.match_info.get("source", DEFAULT_SOURCE))
         if door is None:
             raise self._intake.bad_signature(_UNKNOWN)
@@ -54,12 +56,13 @@ class Destination:
             opened = envelope.open_body(body.text, post, self._intake.limits)
         else:
             opened = envelope.keep_whole(body.text, post, "bad_encoding")
-        await self._intake.keep(opened)
-        return success()
+        await self._intake.keep(opened.messages, door.source)
+        return self._success.to(request)
 
     async def _explain(self, request: web.Request) -> web.Response:
         return web.Response(text=EXPLANATION)
 
 
+@lru_cache(256)
 def _family(user_agent: str) -> str:
     return next((family for start, family in _SENDERS if user_agent.startswith(start)), "other")

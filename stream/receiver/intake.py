@@ -11,14 +11,15 @@ from aiohttp import web
 
 from stream import headers, topics
 from stream.config import ReceiverConfig
-from stream.core.envelope import Limits, Opened
+from stream.core.envelope import Limits
 from stream.errors import LogError
 from stream.log import Log
+from stream.message import Message
 from stream.receiver import body
 from stream.receiver.answer import Refused, refusal
 from stream.telemetry import Metrics
 
-Respond = Callable[[web.Request], Awaitable[web.Response]]
+Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = structlog.get_logger()
 _ALARM_EVERY_S: Final = 60.0
@@ -38,11 +39,12 @@ class Intake:
         self._requests = cache(metrics.requests.labels)
         self._received = cache(metrics.received.labels)
 
-    async def answer(self, request: web.Request, path: str, respond: Respond) -> web.Response:
+    async def answer(self, request: web.Request, path: str, respond: Respond) -> web.StreamResponse:
         """What `respond` answers, or why it refuses; 503 at once where too many requests are in flight."""
         if self._in_flight >= self._config.max_in_flight:
             return self._counted(path, refusal(_BUSY))
         self._in_flight += 1
+        response: web.StreamResponse
         try:
             response = await respond(request)
         except Refused as refused:
@@ -57,21 +59,17 @@ class Intake:
         """The request's body. Raises Refused: too large, too slow, broken off."""
         return await body.read(request, self._config.max_body_bytes, self._config.body_timeout_s)
 
-    async def keep(self, opened: Opened) -> None:
+    async def keep(self, messages: list[Message], source: str) -> None:
         """Returns once all of it is durable. Raises Refused if the log cannot take it now."""
         now = asyncio.get_running_loop().time
         began = now()
         try:
-            await self._log.append(opened.messages)
+            await self._log.append(messages)
         except LogError as error:
             self._alarm("append_refused", reason=type(error).__name__)
             raise Refused(503, "the log cannot take this now: try again", after=5) from error
         self._metrics.append_seconds.observe(now() - began)
-        source = dict(opened.messages[0].headers)[headers.SOURCE].decode()
-        for topic, number in Counter(message.topic for message in opened.messages).items():
-            self._received(source, topic).inc(number)
-            if topic == topics.INVALID:
-                self._count_invalid(opened)
+        self._count(messages, source)
 
     def bad_signature(self, source: str) -> Refused:
         """A signature (or secret header) is missing or wrong, or the source has no place here."""
@@ -85,15 +83,20 @@ class Intake:
         self._alarm("write_key_refused")
         return self._refused(self._config.on_unknown_write_key, "the write key is missing or unknown")
 
-    def _counted(self, path: str, response: web.Response) -> web.Response:
+    def _counted(self, path: str, response: web.StreamResponse) -> web.StreamResponse:
         self._requests(path, response.status).inc()
         return response
 
     def _refused(self, setting: str, message: str) -> Refused:
         return Refused(401, message) if setting == "reject" else Refused(503, message, after=60)
 
-    def _count_invalid(self, opened: Opened) -> None:
-        invalid = (message for message in opened.messages if message.topic == topics.INVALID)
+    def _count(self, messages: list[Message], source: str) -> None:
+        if len(messages) == 1 and messages[0].topic != topics.INVALID:
+            self._received(source, messages[0].topic).inc()
+            return
+        for topic, number in Counter(message.topic for message in messages).items():
+            self._received(source, topic).inc(number)
+        invalid = (message for message in messages if message.topic == topics.INVALID)
         for reason, number in Counter(dict(message.headers)[headers.REASON] for message in invalid).items():
             self._metrics.invalid.labels(reason.decode()).inc(number)
 

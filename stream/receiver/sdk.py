@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -10,9 +11,9 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from stream.core import cut, envelope
-from stream.core.envelope import Post
+from stream.core.post import Post
 from stream.receiver.access import Access, Door, basic_key
-from stream.receiver.answer import Refused, refusal, success
+from stream.receiver.answer import Refused, Success, refusal
 from stream.receiver.body import Body
 from stream.receiver.intake import Intake
 
@@ -40,6 +41,7 @@ class Sdk:
 
     def __init__(self, intake: Intake, access: Access) -> None:
         self._intake, self._access = intake, access
+        self._success = Success(intake.clock, _ANY_ORIGIN)
 
     def routes(self) -> list[web.RouteDef]:
         """Every path with POST, and OPTIONS for a browser's preflight; the pixel with GET."""
@@ -47,16 +49,16 @@ class Sdk:
         preflights = [web.options(f"/v1/{name}", self._preflight) for name in PATHS]
         return [*posts, *preflights, *[web.get(f"/v1/pixel/{kind}", self._pixel) for kind in _TYPES]]
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         response = await self._intake.answer(request, "sdk", self._take)
         response.headers.update(_ANY_ORIGIN)
         return response
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _take(self, request: web.Request) -> web.StreamResponse:
         body = await self._intake.body(request)
         return await self._keep(request, body, PATHS[request.path.rpartition("/")[2]])
 
-    async def _keep(self, request: web.Request, body: Body, kind: str) -> web.Response:
+    async def _keep(self, request: web.Request, body: Body, kind: str) -> web.StreamResponse:
         door = self._access.write_key(*_write_keys(request.headers, body.text))
         if door is None:
             # Nobody's, and no repeat will mend it; a key that we do not know yet may be configured soon.
@@ -66,16 +68,18 @@ class Sdk:
             opened = envelope.open_body(body.text, post, self._intake.limits)
         else:
             opened = envelope.keep_whole(body.text, post, "bad_encoding")
-        await self._intake.keep(opened)
-        return refusal(Refused(400, "malformed JSON")) if opened.reason in envelope.MALFORMED else success()
+        await self._intake.keep(opened.messages, door.source)
+        if opened.reason in envelope.MALFORMED:
+            return refusal(Refused(400, "malformed JSON"))
+        return self._success.to(request)
 
     async def _pixel(self, request: web.Request) -> web.Response:
-        """A 1x1 image, whatever happens: an image tag reads no errors. Its status is true all the same."""
+        """A 1x1 image, whatever happens. Segment answers 200 to what is malformed; what is not kept is no 200."""
         response = await self._intake.answer(request, "pixel", self._take_pixel)
         status = 200 if response.status == 400 else response.status
         return web.Response(body=_GIF, status=status, content_type="image/gif", headers={"Cache-Control": "no-store"})
 
-    async def _take_pixel(self, request: web.Request) -> web.Response:
+    async def _take_pixel(self, request: web.Request) -> web.StreamResponse:
         data = request.query.get("data")
         # Plain parameters have no body to keep: the event is made of them.
         text = msgspec.json.encode(dict(request.query)) if data is None else _base64(data)
@@ -124,6 +128,7 @@ def _base64(data: str) -> bytes:
         return data.encode("utf-8", "replace")
 
 
+@lru_cache(256)
 def _family(user_agent: str) -> str:
     named = _SDK_NAME.match(user_agent)
     return named[0] if named else "browser" if user_agent.startswith("Mozilla/") else "other"

@@ -77,6 +77,16 @@ class Deletions:
         known = _grouped(addresses)
         return [_deletion(row, named.get(row[0], ()), known.get(row[0], ())) for row in found]
 
+    async def about(self, subjects: Collection[str]) -> Sequence[Deletion]:
+        """Requests that any of these subjects was part of, in whatever state; oldest first."""
+        async with self._db.read() as tx:
+            found = await tx.all(
+                f"SELECT DISTINCT id FROM deletion_subjects WHERE {self._db.among('hash')}",
+                self._db.listed([self._people.hash(subject) for subject in subjects]),
+            )
+        numbers = {number for (number,) in found}
+        return [deletion for deletion in await self.every() if deletion.id in numbers] if numbers else []
+
     async def note_ends(self, number: str, ends: Mapping[Partition, int]) -> None:
         """Keeps which positions every projection must pass before this person's rows are erased."""
         listed = [(p.topic, p.number, end) for p, end in sorted(ends.items())]

@@ -61,7 +61,8 @@ class Linking:
         self, tx: Transaction, start: Mapping[str, str | None], time: float, ids: Collection[str]
     ) -> set[str]:
         """Sets or raises tombstones (hash → subject, where it is known) and all they spread to, and puts them on the
-        deletions with those ids. The named subjects that were reached."""
+        deletions with those ids. The named subjects that were reached, and those that they were seen as: all whose people
+        may have changed."""
         reached: dict[str, str | None] = {}
         frontier = dict(start)
         while frontier:
@@ -74,7 +75,9 @@ class Linking:
             )
             found = await self._neighbours(tx, frontier)
             frontier = {h: subject for h, subject in found.items() if h not in reached}
-        return {subject for subject in reached.values() if subject}
+        named = {subject for subject in reached.values() if subject}
+        pairs = await self._people.pairs(tx, named)
+        return named.union(*pairs.values())
 
     async def _raise(self, tx: Transaction, graves: Mapping[str, str | None], time: float) -> None:
         have = await self._people.buried(tx, graves)

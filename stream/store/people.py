@@ -7,7 +7,7 @@ the same people.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -18,6 +18,8 @@ from stream.store.database import Database, Transaction
 Times = tuple[float, float]
 Pairs = dict[str, dict[str, Times]]
 
+_PAGE = 1_000
+
 
 class Component(Struct, frozen=True):
     """The subjects of one person. `links`: subject → whom it belongs to, and since when that counts."""
@@ -25,6 +27,18 @@ class Component(Struct, frozen=True):
     key: str
     subjects: tuple[str, ...]
     links: dict[str, tuple[str, float]] = {}
+
+
+class Unlinked(Struct, frozen=True):
+    """A pair that does not count. `why`: "refused" (one of the two stands for nobody), "shared" (one of them is seen
+    with too many), "moved" (the subject belongs to `owner`, who had it earlier)."""
+
+    subject: str
+    other: str
+    first: float
+    last: float
+    why: str
+    owner: str | None
 
 
 class People:
@@ -95,6 +109,24 @@ class People:
         graph = await self._graph(tx, set(subjects))
         return graph.components(subjects)
 
+    async def unlinked(self, tx: Transaction, limit: int) -> list[Unlinked]:
+        """Pairs that do not count, by subject; those of erased people are not named any more."""
+        found: list[Unlinked] = []
+        after = ""
+        while len(found) < limit:
+            query = "SELECT DISTINCT subject FROM links WHERE subject > ? ORDER BY subject LIMIT ?"
+            subjects = [subject for (subject,) in await tx.all(query, after, _PAGE)]
+            if not subjects:
+                break
+            after = subjects[-1]
+            graph = Graph(self._config)
+            graph.pairs = await self.pairs(tx, subjects)
+            others = {other for pairs in graph.pairs.values() for other in pairs}
+            graph.fans = await self.fans(tx, [other for other in others if graph.may_own(other)])
+            graph.tombstones = await self.tombstones(tx, others.union(subjects))
+            found += [pair for subject in subjects for pair in graph.unlinked(subject)]
+        return found[:limit]
+
     async def _graph(self, tx: Transaction, start: set[str]) -> "Graph":
         graph = Graph(self._config)
         visited: set[str] = set()
@@ -147,6 +179,15 @@ class Graph:
             for other, times in self.pairs.get(subject, {}).items()
             if times[1] > self._grave(subject, other) and self.may_own(other)
         }
+
+    def unlinked(self, subject: str) -> Iterator[Unlinked]:
+        """The pairs of this subject that do not count, and why."""
+        owner = self.owner(subject)
+        alive = self.alive(subject)
+        for other, (first, last) in sorted(self.pairs[subject].items()):
+            if owner is None or other != owner[0]:
+                why = "refused" if other not in alive else "moved" if owner else "shared"
+                yield Unlinked(subject, other, first, last, why, owner[0] if owner else None)
 
     def components(self, subjects: Iterable[str]) -> dict[str, Component]:
         """The component of each of the subjects."""

@@ -1,5 +1,6 @@
 """The logs that the contract is tested on, and the members that the tests send to them."""
 
+import asyncio
 import resource
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -85,6 +86,13 @@ class Owner:
             assert delivery.partition in self.owned
             assert delivery.offset == self.positions.get(delivery.partition, 0)
             self.positions[delivery.partition] = delivery.offset + 1
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Lets everything else run until it is true. Gives up after 5 s."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110  (what is waited for has no event)
+            await asyncio.sleep(0)
 
 
 def message(key: str, value: bytes | None = b"{}", topic: str = TRACK) -> Message:

@@ -118,7 +118,10 @@ async def test_an_append_beyond_the_bound_is_refused_at_once_and_keeps_nothing(k
         assert first is None
         assert isinstance(second, LogFull)
         await log.append([message("third", b"x" * 800)])
-        assert [d.message.key for d in sorted(await everything(log), key=lambda d: d.message.key)] == [b"first", b"third"]
+        assert [d.message.key for d in sorted(await everything(log), key=lambda d: d.message.key)] == [
+            b"first",
+            b"third",
+        ]
 
 
 async def test_an_append_that_is_larger_than_the_bound_gets_through_alone(kind: Embedded) -> None:

@@ -10,7 +10,18 @@ import pytest
 
 from stream.errors import PositionLost
 from stream.message import Message, Partition
-from tests.contracts.logs import IDENTIFY, KINDS, PARTITIONS, TRACK, Embedded, Owner, fetched, joined, message
+from tests.contracts.logs import (
+    IDENTIFY,
+    KINDS,
+    PARTITIONS,
+    TRACK,
+    Embedded,
+    Owner,
+    fetched,
+    joined,
+    message,
+    until,
+)
 
 
 @pytest.fixture(params=KINDS)
@@ -51,8 +62,8 @@ async def test_a_partition_with_much_to_read_does_not_hold_up_the_others(kind: E
         await log.append([message("busy") for _ in range(5000)])
         await cursor.fetch(10)
         await log.append(many(200))
-        found = await fetched(cursor, 40, limit=10)
-    assert len({d.partition for d in found}) == PARTITIONS
+        assert len({d.partition for d in await cursor.fetch(40)}) == PARTITIONS
+        assert len({d.partition for _ in range(PARTITIONS) for d in await cursor.fetch(1)}) == PARTITIONS
 
 
 async def test_a_fetch_of_nothing_answers_after_a_short_wait(kind: Embedded) -> None:
@@ -103,8 +114,7 @@ async def test_partitions_are_shared_by_range_and_topics_alike(kind: Embedded) -
         await first.fetch(1)
         assert owners[0].owned == {Partition(topic, n) for topic in topics for n in range(PARTITIONS)}
         async with joined(log, owners[1], topics=topics), joined(log, owners[2], topics=topics):
-            while not all(owner.owned for owner in owners):
-                await asyncio.sleep(0)
+            await until(lambda: all(owner.owned for owner in owners))
             for owner, numbers in zip(owners, ((0, 1), (2,), (3,)), strict=True):
                 assert owner.owned == {Partition(topic, n) for topic in topics for n in numbers}
         assert not owners[1].owned and not owners[2].owned
@@ -113,22 +123,19 @@ async def test_partitions_are_shared_by_range_and_topics_alike(kind: Embedded) -
 
 async def test_members_beyond_the_partitions_wait_for_their_turn(kind: Embedded) -> None:
     owners = [Owner() for _ in range(PARTITIONS + 1)]
-    async with kind.open() as log:
-        async with asyncio.TaskGroup() as group:
-            done = asyncio.Event()
+    done = asyncio.Event()
 
-            async def member(owner: Owner) -> None:
-                async with joined(log, owner) as cursor:
-                    while not done.is_set():
-                        await cursor.fetch(10)
+    async def member(owner: Owner) -> None:
+        async with joined(log, owner) as cursor:
+            while not done.is_set():
+                await cursor.fetch(10)
 
-            tasks = [group.create_task(member(owner)) for owner in owners]
-            while [len(owner.owned) for owner in owners] != [1] * PARTITIONS + [0]:
-                await asyncio.sleep(0)
-            tasks[0].cancel()
-            while [len(owner.owned) for owner in owners] != [0] + [1] * PARTITIONS:
-                await asyncio.sleep(0)
-            done.set()
+    async with kind.open() as log, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(member(owner)) for owner in owners]
+        await until(lambda: [len(owner.owned) for owner in owners] == [1] * PARTITIONS + [0])
+        tasks[0].cancel()
+        await until(lambda: [len(owner.owned) for owner in owners] == [0] + [1] * PARTITIONS)
+        done.set()
 
 
 @pytest.mark.slow
@@ -200,8 +207,7 @@ async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kin
     owner = Noting()
     async with kind.open() as log, asyncio.timeout(5), joined(log, owner) as cursor:
         await log.append(many(200))
-        while not owner.owned:
-            await asyncio.sleep(0)
+        await until(lambda: bool(owner.owned))
         fetching = asyncio.create_task(cursor.fetch(10))
         for _ in range(steps):  # the join falls between other steps of the fetch each time
             await asyncio.sleep(0)
@@ -222,7 +228,10 @@ async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind
         with pytest.raises(ZeroDivisionError):
             async with joined(log, Failing()) as failing:
                 await fetched(failing, 1)
-        assert {d.partition.number for d in await fetched(sound, 150)} == set(range(PARTITIONS))
+        numbers: set[int] = set()
+        async with asyncio.timeout(5):
+            while numbers != set(range(PARTITIONS)):
+                numbers |= {d.partition.number for d in await sound.fetch(10)}
 
 
 async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Embedded) -> None:
@@ -233,8 +242,11 @@ async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Embe
     async with kind.open() as log:
         await log.append(many(10))
         with pytest.raises(ZeroDivisionError):
-            async with joined(log, Failing()) as failing, joined(log, Owner()):
-                await fetched(failing, 1000)
+            async with asyncio.timeout(5), joined(log, Failing()) as failing:
+                assert await fetched(failing, 10)
+                async with joined(log, Owner()):
+                    while True:
+                        await failing.fetch(10)
 
 
 async def test_what_on_revoke_raises_while_leaving_is_raised_by_leaving(kind: Embedded) -> None:
@@ -259,8 +271,7 @@ async def test_a_member_whose_task_is_cancelled_in_fetch_lets_go(kind: Embedded)
                     await cursor.fetch(10)
 
         task = asyncio.create_task(member())
-        while not owner.owned:
-            await asyncio.sleep(0)
+        await until(lambda: bool(owner.owned))
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
@@ -270,8 +281,8 @@ async def test_a_member_whose_task_is_cancelled_in_fetch_lets_go(kind: Embedded)
 async def test_a_fetch_with_until_reads_to_there_and_then_ends(kind: Embedded) -> None:
     async with kind.open() as log:
         await log.append(many(100))
-        until = {partition: end for partition, (_, end) in (await log.bounds([TRACK])).items()}
-        async with joined(log, Owner(), until=until) as cursor:
+        ends = {partition: end for partition, (_, end) in (await log.bounds([TRACK])).items()}
+        async with joined(log, Owner(), until=ends) as cursor:
             await log.append(many(100))  # after the end
             values = []
             with pytest.raises(StopAsyncIteration):
@@ -294,8 +305,8 @@ async def test_an_end_that_the_log_has_not_reached_is_waited_for(kind: Embedded)
     async with kind.open() as log:
         await log.append([message("a")])
         (partition,) = [p for p, (_, end) in (await log.bounds([TRACK])).items() if end]
-        until = {Partition(TRACK, n): 0 for n in range(PARTITIONS)} | {partition: 2}
-        async with joined(log, Owner(), until=until) as cursor:
+        ends = {Partition(TRACK, n): 0 for n in range(PARTITIONS)} | {partition: 2}
+        async with joined(log, Owner(), until=ends) as cursor:
             assert len(await fetched(cursor, 1)) == 1
             assert await cursor.fetch(10) == []
             await log.append([message("a")])

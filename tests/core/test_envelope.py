@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stream import events, headers, subjects, topics
 from stream.core import envelope
-from stream.core.envelope import Limits, Opened, Post
+from stream.core.envelope import Limits, Opened
+from stream.core.post import Post
 from stream.message import Message
 
 LIMITS = Limits(events=100, depth=200)

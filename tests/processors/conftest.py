@@ -62,7 +62,9 @@ def play(projection: Projection, *batches: Iterable[Event], refuse: bool = False
 
 def _fate(bound: Projection, sheet: Sheet, stored: dict[tuple[str, str], str], event: Event, refuse: bool) -> str:
     while True:
-        sheet.begin(event.time, only_links=refuse)
+        if refuse:
+            sheet.tombstones[event.subject] = event.time
+        sheet.begin(event.time)
         try:
             (bound.refused if refuse else bound.handle)(event)
         except Missing as missing:

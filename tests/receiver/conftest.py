@@ -1,5 +1,6 @@
 """A receiver as `stream run` has it: real sockets, a real log in tmp_path."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from io import BytesIO
@@ -48,13 +49,17 @@ class Receiver:
 
     async def reasons(self) -> list[str]:
         """Why each message in segment.invalid is there."""
-        return [
-            dict(delivery.message.headers)["reason"].decode() async for delivery in self.log.read(topics.INVALID)
-        ]
+        return [dict(delivery.message.headers)["reason"].decode() async for delivery in self.log.read(topics.INVALID)]
 
     def metric(self, name: str, **labels: str) -> float | None:
         """The value of a metric now."""
         return self.metrics.registry.get_sample_value(name, labels)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Returns once this is so: of what happens on this loop, and tells nobody."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 Start = Callable[..., Awaitable[Receiver]]

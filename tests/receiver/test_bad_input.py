@@ -55,7 +55,7 @@ async def test_an_sdk_is_answered_400_in_segments_form_and_the_body_is_kept_as_i
         b'{"type":"track","userId":"u1","properties":{"a":123456789012345678901234567890,"b":1e999,"c":-1E-999}}',
         b'{"type":"track","userId":"u1","properties":{"a":' + b"9" * 5_000 + b"}}",
         b'{"type":"identify","type":"track","userId":"u0","userId":"u1"}',
-        b'{"type":"track","userId":"u1","properties":{' + b",".join(b'"p%d":%d' % (n, n) for n in range(10_000)) + b"}}",
+        b'{"type":"track","userId":"u1","properties":{%b}}' % b",".join(b'"p%d":%d' % (n, n) for n in range(10_000)),
         b'{"type":"track","userId":"u1","properties":null,"context":[],"traits":7,"integrations":"x"}',
         b'{"type":"track","userId":"u1"}',
         b'{"type":"track","userId":"u1","timestamp":"2999-01-01T00:00:00Z"}',

@@ -17,7 +17,7 @@ from aiohttp import web
 from stream.config import Config, ReceiverConfig
 from stream.errors import ConfigError
 from stream.receiver import listening
-from tests.receiver.conftest import Receiver, Start
+from tests.receiver.conftest import Receiver, Start, until
 
 OK = (200, {"success": True})
 EVENT = b'{"type":"track","userId":"u1","messageId":"m1"}'
@@ -104,8 +104,11 @@ async def test_nesting_is_allowed_up_to_the_configured_depth(start: Start) -> No
 
 async def test_a_slow_body_is_answered_503_and_the_connection_closed(start: Start) -> None:
     receiver = await start(limits(body_timeout_s=0.02))
-    reader, writer = await raw(receiver, b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n", b'{"type":')
-    answer = await reader.read()
+    reader, writer = await raw(
+        receiver, b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n", b'{"type":'
+    )
+    async with asyncio.timeout(5):  # aiohttp alone would wait for 10
+        answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: " in answer and b"Connection: close" in answer
     assert await receiver.kept() == []
     writer.close()
@@ -115,11 +118,9 @@ async def test_a_content_length_that_is_too_long_keeps_nothing_when_the_sender_l
     receiver = await start()
     head = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
     _, writer = await raw(receiver, head, EVENT)
-    while receiver.metric("stream_requests_in_flight") != 1:
-        await asyncio.sleep(0)
+    await until(lambda: receiver.metric("stream_requests_in_flight") == 1)
     writer.transport.abort()
-    while receiver.metric("stream_requests_in_flight"):
-        await asyncio.sleep(0)
+    await until(lambda: receiver.metric("stream_requests_in_flight") == 0)
     assert await receiver.kept() == []
     assert await receiver.post("/segment", EVENT) == OK
 
@@ -139,8 +140,7 @@ async def test_beyond_the_requests_in_flight_the_answer_is_503_at_once(start: St
     receiver = await start(limits(max_in_flight=1))
     head = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(EVENT)
     reader, writer = await raw(receiver, head, EVENT[:10])
-    while receiver.metric("stream_requests_in_flight") != 1:
-        await asyncio.sleep(0)
+    await until(lambda: receiver.metric("stream_requests_in_flight") == 1)
     response = await receiver.send("POST", "/segment", data=EVENT)
     assert (response.status, int(response.headers["Retry-After"])) == (503, 1)
     writer.write(EVENT[10:])
@@ -157,8 +157,7 @@ async def test_a_log_whose_queue_is_full_is_answered_503_and_the_next_try_succee
     with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # nothing becomes durable until it ends
         waiting = asyncio.create_task(receiver.post("/segment", first))
-        while not receiver.log.queued_bytes:
-            await asyncio.sleep(0)
+        await until(lambda: receiver.log.queued_bytes)
         response = await receiver.send("POST", "/segment", data=second)
         assert (response.status, "Retry-After" in response.headers) == (503, True)
         assert not waiting.done(), "what is not durable yet is not answered"
@@ -187,3 +186,38 @@ async def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}"):
             async with listening(web.Application(), "127.0.0.1", port):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "stays"),
+    [
+        (b"1.1", b"keep-alive", True),
+        (b"1.1", b"close", False),
+        (b"1.0", b"close", False),
+        (b"1.0", b"keep-alive", True),
+    ],
+)
+async def test_a_connection_stays_open_as_its_client_asks(
+    receiver: Receiver, version: bytes, connection: bytes, stays: bool
+) -> None:
+    head = b"POST /segment HTTP/%b\r\nHost: x\r\nConnection: %b\r\nContent-Length: %d\r\n\r\n"
+    request = head % (version, connection, len(EVENT)) + EVENT
+    reader, writer = await raw(receiver, request)
+    answer = await reader.readuntil(b"}")
+    assert answer.startswith(b"HTTP/%b 200 OK\r\n" % version)
+    assert b"\r\nContent-Length: 16\r\n" in answer and b"\r\nDate: " in answer
+    if stays:
+        writer.write(request)
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/%b 200 OK\r\n" % version)
+    else:
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_requests_that_are_sent_without_waiting_are_answered_one_by_one(receiver: Receiver) -> None:
+    request = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(EVENT) + EVENT
+    reader, writer = await raw(receiver, request * 5)
+    for _ in range(5):
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+    assert len(await receiver.kept()) == 5
+    writer.close()

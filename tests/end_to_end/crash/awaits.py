@@ -10,16 +10,43 @@ FILES = ("projector.py", "batch.py", "publisher.py", "eraser.py", "errands.py", 
 FUNCTIONS = {"receiver/intake.py": ("Intake.keep",)}
 
 
+_COMMAND = "called by commands, in processes of their own"
+_FREE = "a lock that nobody else holds does not suspend"
+EXCEPTED = {
+    "HeldTable.page": _COMMAND,
+    "HeldTable.of": _COMMAND,
+    "HeldTable.edit": _COMMAND,
+    "Positions.fates": _COMMAND,
+    "Requests.ask": _COMMAND,
+    "Requests.get": _COMMAND,
+    "Requests.retried": _COMMAND,
+    "Requests.note": _COMMAND,
+    "Requests.audit": _COMMAND,
+    "Projector.step: self._busy": _FREE,
+    "Projector.retry: self._busy": _FREE,
+    "Projector._revoked: self._busy": _FREE,
+    "Projector.step: cursor.commit(copied)": "the embedded log only remembers it, and writes it later",
+    "Projector.retry: self._around.store.held.get(held.id)": "only after a conflict",
+    "Positions.stop": "only when most deliveries die",
+    "Linking._cap: tx.many('DELETE FROM links WHERE subject = ? AND other = ?', [(subject, o) for o in surplus])": (
+        "only beyond max_links"
+    ),
+    "SqliteDatabase._transaction: asyncio.shield(thread.call(_rollback))": "only when a transaction fails",
+}
+"""Awaits that the scenario does not suspend on (or all those of a function), and why."""
+
+
 class Await(NamedTuple):
     """An await, or the header of an async with or async for, which suspends at one of several spans."""
 
     file: str
     name: str
     line: int
+    text: str  # what is awaited
     spans: frozenset[tuple[int, int, int, int]]
 
     def __str__(self) -> str:
-        return f"stream/{self.file}:{self.line} {self.name}"
+        return f"{self.file}:{self.line} {self.name}: {self.text}"
 
 
 def every() -> list[Await]:
@@ -29,14 +56,11 @@ def every() -> list[Await]:
     return found + [a for file, names in FUNCTIONS.items() for a in _awaits(file) if a.name in names]
 
 
-def missing(places: Collection[Place], excepted: Collection[str]) -> list[Await]:
-    """The awaits that are at none of the places; `excepted` names functions as FILE:NAME."""
+def missing(places: Collection[Place]) -> list[Await]:
+    """The awaits that are at none of the places, and are not excepted."""
     seen = {(p.file, (p.line, p.column, p.end_line, p.end_column)) for p in places}
-    return [
-        a
-        for a in every()
-        if f"{a.file}:{a.name}" not in excepted and not any((a.file, span) in seen for span in a.spans)
-    ]
+    unseen = [a for a in every() if not any((a.file, span) in seen for span in a.spans)]
+    return [a for a in unseen if a.name not in EXCEPTED and f"{a.name}: {a.text}" not in EXCEPTED]
 
 
 def _awaits(file: str) -> Iterator[Await]:
@@ -50,7 +74,7 @@ def _within(node: ast.AST, file: str, names: tuple[str, ...]) -> Iterator[Await]
             inner = (*names, child.name)
         spans = frozenset(_span(part) for part in _parts(child))
         if spans:
-            yield Await(file, ".".join(names), min(spans)[0], spans)
+            yield Await(file, ".".join(names), min(spans)[0], _text(child), spans)
         yield from _within(child, file, inner)
 
 
@@ -67,6 +91,16 @@ def _parts(node: ast.AST) -> Iterator[ast.AST]:
             if any(generator.is_async for generator in node.generators):
                 yield node
                 yield from (generator.iter for generator in node.generators)
+
+
+def _text(node: ast.AST) -> str:
+    match node:
+        case ast.Await(value=value):
+            return ast.unparse(value)
+        case ast.AsyncWith(items=items):
+            return ", ".join(ast.unparse(item.context_expr) for item in items)
+        case _:
+            return ast.unparse(node).splitlines()[0]
 
 
 def _span(node: ast.AST) -> tuple[int, int, int, int]:

@@ -10,20 +10,23 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-_IDLE_S = 0.002  # nothing came for so long: nothing will before the next timer
+_IDLE_S = 0.0002  # nothing came for so long: nothing will before the next timer
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """asyncio's loop, without threads of its own and without waiting for timers."""
+    """asyncio's loop, without waiting for timers; with `threads`, blocking calls have theirs, as everywhere else."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: bool = False) -> None:
         super().__init__(_Selector(self))
         self.skipped = 0.0
+        self._threads = threads
 
     def time(self) -> float:
         return super().time() + self.skipped
 
-    def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        if self._threads:
+            return super().run_in_executor(executor, function, *args)
         done = self.create_future()
         self.call_soon(_call, done, function, args)
         return done

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -60,23 +60,25 @@ class _Drive:
         self._coro, self._hear = coro, hear
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        step: Callable[[], Any] = lambda: self._coro.send(None)  # noqa: E731
+        step: Callable[[], Any] = partial(self._coro.send, None)
         while True:
             try:
                 waited_for = step()
             except StopIteration as stop:
                 return stop.value
-            places = tuple(suspended(self._coro))
-            if places:
-                task = asyncio.current_task()
-                first = self._hear(Point(task.get_name() if task else "", places))
-                if first is not None:
-                    yield from first.__await__()
             try:
-                sent = yield waited_for
-                step = lambda value=sent: self._coro.send(value)  # noqa: E731
+                yield from self._told()
+                step = partial(self._coro.send, (yield waited_for))
             except BaseException as error:
-                step = lambda error=error: self._coro.throw(error)  # noqa: E731
+                step = partial(self._coro.throw, error)
+
+    def _told(self) -> Generator[Any, Any, None]:
+        places = tuple(suspended(self._coro))
+        task = asyncio.current_task()
+        if places and task is not None:
+            first = self._hear(Point(task.get_name(), places))
+            if first is not None:
+                yield from first.__await__()
 
 
 def suspended(awaited: Any) -> Iterator[Place]:

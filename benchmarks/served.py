@@ -1,0 +1,102 @@
+"""What is measured over HTTP, in a process of its own: the whole system, its receiver alone, and what they are measured
+against.
+
+    python -m benchmarks.served KIND FOLDER    prints the port, and serves until SIGTERM
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from aiohttp import web
+from msgspec import Raw, Struct
+
+from benchmarks.load import ANSWER
+from benchmarks.traffic import SECRET
+from stream.app import App, tune
+from stream.config import Config, LogConfig, ReceiverConfig, StoreConfig
+from stream.receiver import listening
+
+
+def config(folder: Path, **more: Any) -> Config:
+    """The default configuration with a secret, and its files in this folder."""
+    return Config(
+        receiver=ReceiverConfig(host="127.0.0.1", port=0, secrets=(SECRET,)),
+        log=LogConfig(url=f"sqlite:{folder / 'log.db'}"),
+        store=StoreConfig(url=f"sqlite:{folder / 'state.db'}"),
+        **more,
+    )
+
+
+async def _nothing(request: web.Request) -> web.Response:
+    """Reads the body and answers."""
+    await request.read()
+    return web.Response(body=ANSWER, content_type="application/json")
+
+
+class _Route(Struct, rename="camel", gc=False):
+    type: str
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    message_id: str | None = None
+
+
+async def _cut(request: web.Request) -> web.Response:
+    """Cuts a batch, reads of each event what it is routed by, and answers."""
+    routed = []
+    for raw in _CUT.decode(await request.read()):
+        route = _ROUTE.decode(raw)
+        key = route.user_id or route.anonymous_id or route.message_id or ""
+        routed.append((f"segment.{route.type}", key.encode(), bytes(raw)))
+    return web.Response(body=ANSWER, content_type="application/json")
+
+
+@contextlib.asynccontextmanager
+async def _plain(answer: Any) -> AsyncIterator[int]:
+    application = web.Application(client_max_size=64 * 1024 * 1024)
+    application.router.add_post("/segment", answer)
+    async with listening(application, "127.0.0.1", 0) as port:
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def _stream(folder: Path, **more: Any) -> AsyncIterator[int]:
+    listens: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+    async with App.open(config(folder, **more)) as app:
+        running = asyncio.create_task(app.run(listens.set_result))
+        await asyncio.wait((running, listens), return_when=asyncio.FIRST_COMPLETED)
+        yield int(str(listens.result()).rpartition(":")[2])
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+async def _main(kind: str, folder: Path) -> None:
+    end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
+    kinds = {
+        "nothing": lambda: _plain(_nothing),
+        "cut": lambda: _plain(_cut),
+        "receiver": lambda: _stream(folder, processors={}),
+        "whole": lambda: _stream(folder),
+    }
+    async with kinds[kind]() as port:
+        print(port, flush=True)
+        await end.wait()
+
+
+_CUT = msgspec.json.Decoder(list[Raw])
+_ROUTE = msgspec.json.Decoder(_Route)
+
+if __name__ == "__main__":
+    tune()
+    if os.environ.get("BENCH_PIN") and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {0})
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(sys.argv[1], Path(sys.argv[2])))

@@ -1,0 +1,128 @@
+"""stream deletions"""
+
+import asyncio
+from collections.abc import Iterator
+
+import click
+from msgspec import Struct
+
+from stream.app import build
+from stream.cli.about import Request, request
+from stream.cli.frame import Frame, answer, json_option
+from stream.cli.state import note, remembered
+from stream.cli.text import columns, safe, when
+from stream.eraser import waits_for
+from stream.store.deletions import Deletion
+
+
+class Line(Struct, frozen=True):
+    """One deletion, without whom it is about. `waits_for`: what must happen before it goes on, in words."""
+
+    id: str
+    state: str
+    authority: str
+    asked: float
+    finished: float | None
+    erased: int
+    waits_for: str
+
+
+class Whole(Struct, frozen=True):
+    """One deletion, and what it waits for. `ends`: what every processor must read first, TOPIC/NUMBER → offset."""
+
+    deletion: Request
+    waits_for: str
+    ends: dict[str, int]
+
+
+@click.group(invoke_without_command=True, epilog="Example: stream deletions --open")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not done.")
+@json_option
+@click.pass_context
+def deletions(context: click.Context, only_open: bool, as_json: bool) -> None:
+    """List who asked to be forgotten: how far each deletion is, and what it waits for.
+
+    open: nothing older is remembered from now on, and what is there is erased once every processor has read what lay in
+    the log by then. erased: others are being told. done: only this receipt is left."""
+    if context.invoked_subcommand is None:
+        found = asyncio.run(_list(context.obj, ("open", "erased") if only_open else ()))
+        answer(as_json, found, _lines(found))
+
+
+@deletions.command(epilog="Example: stream deletions show operator-7-1700000000")
+@click.argument("number", metavar="ID")
+@json_option
+@click.pass_obj
+def show(frame: Frame, number: str, as_json: bool) -> None:
+    """Show one deletion: whom it is about while it is open, and the receipt that stays.
+
+    Leaves a line of audit."""
+    found = asyncio.run(_show(frame, number))
+    answer(as_json, found, _whole(found))
+
+
+async def _list(frame: Frame, states: tuple[str, ...]) -> list[Line]:
+    async with remembered(frame) as store:
+        every, positions = await store.deletions.every(*states), await store.positions.all()
+    projections = build(frame.config)
+    return [
+        Line(
+            id=one.id,
+            state=one.state,
+            authority=one.authority,
+            asked=one.asked,
+            finished=one.finished,
+            erased=one.erased,
+            waits_for=_waits(one, waits_for(one.ends or {}, positions, projections)),
+        )
+        for one in every
+    ]
+
+
+async def _show(frame: Frame, number: str) -> Whole:
+    async with remembered(frame) as store:
+        one = next((one for one in await store.deletions.every() if one.id == number), None)
+        if one is None:
+            raise click.ClickException(f"there is no deletion {safe(number)}; `stream deletions` lists them")
+        await note(store, f"deletions show {number}", one.subjects)
+        behind = waits_for(one.ends or {}, await store.positions.all(), build(frame.config))
+    ends = {f"{p.topic}/{p.number}": end for p, end in sorted((one.ends or {}).items())}
+    return Whole(request(one), _waits(one, behind), ends)
+
+
+def _waits(one: Deletion, behind: list[str]) -> str:
+    match one.state:
+        case "open" if one.ends is None:
+            return "the running process"
+        case "open" if behind:
+            return f"{', '.join(behind)} to read on"
+        case "open" | "erased":
+            return "the running process"
+        case _:
+            return ""
+
+
+def _lines(found: list[Line]) -> Iterator[str]:
+    if not found:
+        yield "there are no deletions"
+        return
+    yield from columns(
+        ("ID", "STATE", "ASKED BY", "ASKED", "DONE", "ERASED", "WAITS FOR"),
+        [
+            (one.id, one.state, one.authority, when(one.asked), when(one.finished), one.erased, one.waits_for)
+            for one in found
+        ],
+    )
+
+
+def _whole(found: Whole) -> Iterator[str]:
+    one = found.deletion
+    yield f"deletion   {safe(one.id)}"
+    yield f"state      {one.state}{f', waits for {found.waits_for}' if found.waits_for else ''}"
+    yield f"asked      {when(one.asked)} by {one.authority}; nothing up to {when(one.time)} is remembered"
+    yield f"done       {when(one.finished)}"
+    yield f"erased     {one.erased} rows and held deliveries"
+    yield f"hash       {one.hash}"
+    yield from (f"subject    {safe(subject)}" for subject in one.subjects)
+    yield from (f"address    {safe(address)}" for address in one.addresses)
+    yield from (f"ends       {place} {end}" for place, end in found.ends.items())

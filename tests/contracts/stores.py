@@ -1,0 +1,106 @@
+"""The stores that the contract is tested on, and the work that the tests give them."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from stream.config import IdentityConfig
+from stream.core.sheet import Changes, Key
+from stream.message import Delivery, Message, Partition
+from stream.store import Held, Mark, Store, Work
+
+TRACK = Partition("segment.track", 0)
+OTHER = Partition("segment.track", 1)
+LOG = "log-1"
+
+
+class Embedded:
+    """The embedded store in a folder. Opening it again, at the same time too, is another process' view of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "state.db"
+
+    def open(self, **identity: Any) -> AbstractAsyncContextManager[Store]:
+        return Store.open(f"sqlite:{self.path}", IdentityConfig(**identity))
+
+
+KINDS: dict[str, Callable[[Path], Embedded]] = {"sqlite": Embedded}
+
+
+async def claimed(store: Store, processor: str = "p", *partitions: Partition) -> dict[Partition, int]:
+    """New claims of a processor on these partitions, or on TRACK."""
+    found = await store.positions.claim(processor, dict.fromkeys(partitions or (TRACK,), 0), LOG)
+    return {partition: claim for partition, (_, claim, _) in found.items()}
+
+
+async def put(store: Store, claims: Mapping[Partition, int], rows: Mapping[Key, str | None], **more: Any) -> list[Mark]:
+    """Loads these rows and writes them, as a batch does that nobody disturbs."""
+    loaded = await store.load(list(rows))
+    given: dict[str, Any] = {
+        "processor": "p",
+        "claims": dict(claims),
+        "loaded": loaded.rows,
+        "puts": dict(rows),
+        "tombstones": loaded.tombstones,
+        "serial": loaded.serial,
+    }
+    return await store.commit(Work(**(given | more)))
+
+
+async def values(store: Store, *keys: Key) -> list[str | None]:
+    """What the rows hold now."""
+    rows = (await store.load(keys)).rows
+    return [rows[key].value for key in keys]
+
+
+async def link(store: Store, *pairs: tuple[str, str, float], processor: str = "p") -> list[Mark]:
+    """Commits these pairs, each with one time, one after another."""
+    marks: list[Mark] = []
+    for subject, other, time in pairs:
+        changes = Changes(links={(subject, other): (time, time)})
+        marks += await store.commit(Work(processor=processor, claims={}, changes=changes))
+    return marks
+
+
+async def forget(
+    store: Store, subject: str, time: float, request: str = "r1", authority: str = "segment"
+) -> list[Mark]:
+    """Commits a request to delete."""
+    changes = Changes(forgets={request: (subject, time, authority)})
+    return await store.commit(Work(processor="deletion", claims={}, changes=changes, now=1_000.0))
+
+
+async def erase(store: Store, request: str, left: str | None = None) -> int:
+    """Erases what a request is about, as the eraser does; each row is pruned to `left`."""
+    tables = await store.tables()
+    async with store.db.write() as tx:
+        grave = await store.erasing.grave(tx, request)
+        rows = await store.erasing.rows(tx, grave, tables)
+        erased = await store.erasing.erase(tx, grave, rows, lambda table, value, time: left)
+        await store.deletions.erased(tx, request, erased)
+    return erased
+
+
+async def components(store: Store, *subjects: str) -> dict[str, tuple[str, ...]]:
+    """The subjects of each subject's person."""
+    async with store.db.read() as tx:
+        found = await store.people.components(tx, subjects)
+    return {subject: component.subjects for subject, component in found.items()}
+
+
+async def tombstones(store: Store, *subjects: str) -> dict[str, float]:
+    async with store.db.read() as tx:
+        return await store.people.tombstones(tx, subjects)
+
+
+async def hold(store: Store, *held: Held) -> None:
+    async with store.db.write() as tx:
+        await store.held.add(tx, held)
+
+
+def dead(subject: str = "user:1", time: float = 5.0, offset: int = 0, **more: Any) -> Held:
+    """A dead delivery."""
+    message = Message("segment.track", b"1", b'{"a":1}', (("source", b"web"),))
+    given: dict[str, Any] = {"processor": "p", "reason": "why", "trace": "Traceback", "since": 7.0}
+    return Held(delivery=Delivery(message, TRACK, offset, 6.0), subject=subject, time=time, **(given | more))

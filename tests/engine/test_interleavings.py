@@ -1,0 +1,331 @@
+"""What must not depend on who comes first: each race, with its steps forced in that order."""
+
+import asyncio
+import itertools
+
+import pytest
+from msgspec import Struct
+
+from processors.profiles import Profiles
+from stream import topics
+from stream.config import IdentityConfig
+from stream.errors import PositionLost
+from stream.processor import Projection, Table
+from tests.embedded import Embedded, config, message
+from tests.engine.outcome import finish, published, ready
+from tests.engine.stalls import Over, elsewhere, member, reached, stall_append, stall_commit, Stall, stalled
+
+
+class Seen(Struct):
+    ids: list[str] = []
+
+
+class Collect(Projection):
+    """One row that every event changes, whoever it is about."""
+
+    topics = ("track",)
+    seen = Table("seen", Seen)
+
+    def __init__(self, name="collect"):
+        self.name = name
+
+    def subjects(self, event):
+        return ("group:all",)
+
+    def handle(self, event):
+        row = self.seen.get("group:all") or Seen()
+        row.ids.append(event.message_id)
+        self.seen.put("group:all", row)
+
+
+def profiles(name="profiles"):
+    projection = Profiles(IdentityConfig())
+    projection.name = name
+    return projection
+
+
+async def seen_ids(system):
+    row = (await system.store.load([("seen", "group:all")])).rows["seen", "group:all"]
+    return row.value or ""
+
+
+def tracks(number):
+    return [message("track", n, userId=f"u{n}", event="A", messageId=f"m{n}") for n in range(1, number + 1)]
+
+
+async def test_a_member_that_lost_its_claim_wakes_up_and_changes_nothing(tmp_path):
+    async with Embedded.open(tmp_path, config(tmp_path, ["profiles"])) as system:
+        await ready(system)
+        await system.send(message("track", 1, userId="u1", event="A"), message("track", 2, userId="u1", event="B"))
+        stall = stall_commit(system, "profiles")
+        frozen = asyncio.create_task(system.step("profiles"))
+        await reached(stall, frozen)
+        async with member(system, profiles(), log=elsewhere(system)) as (newer, cursor):
+            assert await newer.step(cursor) == 2
+            stall.let_go()
+            await frozen
+            await system.send(message("track", 3, userId="u1", event="A"))
+            await system.step("profiles")  # it still believes that it owns the partition
+            assert (await system.person("user:u1")).events == {"A": 1, "B": 1}
+            assert await newer.step(cursor) == 1
+        assert (await system.person("user:u1")).events == {"A": 2, "B": 1}
+        assert await system.fates() == {"profiles": {"applied": 3}}
+
+
+async def test_two_members_and_a_second_cursor_write_one_subject_and_nothing_is_lost(tmp_path):
+    gather = asyncio.Barrier(3)
+
+    def together(store):
+        first = True
+
+        async def commit(work):
+            nonlocal first
+            if first:
+                first = False
+                await gather.wait()  # all three have read the row before any of them writes it
+            return await store.commit(work)
+
+        return Over(store, commit=commit)
+
+    async with Embedded.open(tmp_path, config(tmp_path, [])) as system:
+        await system.send(*tracks(20))
+        async with (
+            member(system, Collect(), together(system.store)) as (one, first),
+            member(system, Collect(), together(system.store)) as (two, second),
+            member(system, Collect("replay"), together(system.store)) as (replay, third),
+        ):
+            while len(one._next) != 2 or len(two._next) != 2:  # the members share the partitions
+                await asyncio.sleep(0)
+            await asyncio.gather(one.step(first), two.step(second), replay.step(third))
+            ids = await seen_ids(system)
+        assert [ids.count(f'"m{n}"') for n in range(1, 21)] == [2] * 20
+        assert await system.fates() == {"collect": {"applied": 20}, "replay": {"applied": 20}}
+        assert sum(system.around.metrics.conflicts.labels(name)._value.get() for name in ("collect", "replay")) >= 2
+
+
+@pytest.mark.parametrize("row", ["present", "absent"])
+async def test_a_tombstone_that_comes_between_load_and_write_is_obeyed(tmp_path, row):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        if row == "present":
+            await system.send(message("identify", 1, userId="u1", traits={"old": 1}))
+            await system.read()
+        await system.send(message("identify", 2, userId="u1", traits={"secret": 1}))
+        stall = stall_commit(system, "profiles")
+        step = asyncio.create_task(system.step("profiles"))
+        await reached(stall, step)
+        await system.send(message("delete", 5, userId="u1"))
+        await system.read("deletion")
+        stall.let_go()
+        await step
+        assert (await system.fates())["profiles"] == {"applied": int(row == "present"), "skipped:deleted": 1} or (
+            row == "absent" and (await system.fates())["profiles"] == {"skipped:deleted": 1}
+        )
+        await finish(system)
+        assert await system.store.about_nobody() if hasattr(system.store, "about_nobody") else True
+        assert await system.person("user:u1") is None
+        assert (await system.store.load([("profiles", "user:u1")])).rows["profiles", "user:u1"].value is None
+
+
+async def test_an_erasure_between_load_and_write_of_something_younger_leaves_only_the_younger(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 1, userId="u1", traits={"old": 1}), message("delete", 5, userId="u1"))
+        await system.read()
+        await system.eraser.step()  # the ends are noted, and everybody has passed them
+        await system.send(message("identify", 7, userId="u1", traits={"new": 1}))
+        stall = stall_commit(system, "profiles")
+        step = asyncio.create_task(system.step("profiles"))
+        await reached(stall, step)
+        await system.eraser.step()
+        assert (await system.store.load([("profiles", "user:u1")])).rows["profiles", "user:u1"].value is None
+        stall.let_go()
+        await step
+        value = (await system.store.load([("profiles", "user:u1")])).rows["profiles", "user:u1"].value
+        assert value is not None and "old" not in value
+        assert (await system.person("user:u1")).traits == {"new": 1}
+
+
+async def test_a_row_that_was_erased_and_created_again_is_not_overwritten_from_an_old_copy(tmp_path):
+    async with Embedded.open(tmp_path, more=[profiles("replay")]) as system:
+        await ready(system)
+        await system.send(message("identify", 1, userId="u1", traits={"old": 1}), message("delete", 5, userId="u1"))
+        await system.read()
+        await system.eraser.step()
+        await system.send(message("identify", 7, userId="u1", traits={"new": 1}))
+        stall = stall_commit(system, "replay")
+        step = asyncio.create_task(system.step("replay"))
+        await reached(stall, step)
+        copied = (await system.store.load([("profiles", "user:u1")])).rows["profiles", "user:u1"].version
+        await system.eraser.step()
+        await system.send(message("identify", 8, userId="u1", traits={"newer": 1}))
+        await system.read("profiles")
+        created = (await system.store.load([("profiles", "user:u1")])).rows["profiles", "user:u1"].version
+        assert created != copied
+        stall.let_go()
+        await step
+        assert (await system.person("user:u1")).traits == {"new": 1, "newer": 1}
+        assert system.around.metrics.conflicts.labels("replay")._value.get() == 1
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_link_that_arrives_after_the_tombstone_of_one_side_extends_the_deletion(tmp_path, done):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 1, anonymousId="a9", traits={"plan": 1}), message("delete", 5, userId="u1"))
+        await (finish(system) if done else system.read())
+        assert (await system.person("anon:a9")).traits == {"plan": 1}
+        await system.send(message("track", 3, userId="u1", anonymousId="a9", event="A"))
+        await system.read("profiles")
+        (request,) = await system.store.deletions.every()
+        assert (request.state, request.subjects) == ("open", ("anon:a9", "user:u1") if not done else ("anon:a9",))
+        await finish(system)
+        assert await system.person("anon:a9") is None
+        assert (await system.store.load([("profiles", "anon:a9")])).rows["profiles", "anon:a9"].value is None
+        (request,) = await system.store.deletions.every()
+        assert (request.state, request.subjects) == ("done", ())
+        assert "anon:a9" not in await published(system)
+
+
+async def test_an_identify_that_is_still_unread_when_the_delete_is_handled_gives_its_address_to_the_request(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 3, userId="u1", traits={"email": "Ann@b.c"}), message("delete", 5, userId="u1"))
+        await system.read("deletion")
+        await system.eraser.step()
+        await system.eraser.step()
+        (request,) = await system.store.deletions.every()
+        assert (request.state, request.addresses) == ("open", ())
+        await system.read()
+        (request,) = await system.store.deletions.every()
+        assert (request.state, request.addresses) == ("open", ("email:ann@b.c",))
+        await finish(system)
+        assert [request.state for request in await system.store.deletions.every()] == ["done"]
+        assert not [cell for cell in await everything(system) if "ann@b.c" in cell.lower() or "user:u1" in cell]
+
+
+async def test_an_older_identify_that_is_refused_after_the_delete_still_counts_as_a_link(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(
+            message("identify", 2, anonymousId="a9", traits={"plan": 1, "email": "x@y.z"}),
+            message("track", 9, anonymousId="a9", event="Returned"),
+            message("delete", 5, userId="u1"),
+        )
+        await finish(system)
+        assert "anon:a9" in await published(system)
+        await system.send(message("identify", 3, userId="u1", anonymousId="a9", traits={"email": "a@b.c"}))
+        await finish(system)
+        assert (await system.fates())["profiles"]["skipped:deleted"] == 1
+        person = await system.person("anon:a9")
+        assert (person.traits, person.last_seen, person.subjects) == ({}, 9.0, ("anon:a9",))
+        assert not [cell for cell in await everything(system) if "x@y.z" in cell or "a@b.c" in cell]
+        assert (await published(system))["anon:a9"]["traits"] == {}
+
+
+async def test_a_publisher_that_stalls_between_reading_and_appending_does_not_have_the_last_word(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        consent = {"consent": {"categoryPreferences": {"ads": True}}}
+        await system.send(message("identify", 1, userId="u1", traits={"plan": 1}, context=consent))
+        stall = stall_append(system, "profiles")
+        step = asyncio.create_task(system.step("profiles"))
+        await reached(stall, step)
+        await system.read("consent")
+        assert (await published(system))["user:u1"]["consents"]["ads"]["status"] == "yes"
+        stall.let_go()
+        await step
+        last = (await published(system))["user:u1"]
+        assert (last["traits"], last["consents"]["ads"]["status"]) == ({"plan": 1}, "yes")
+        values = [d.message.value for d in await system.topic(topics.PERSON_CHANGED)]
+        assert max(values, key=revision) == values[-1]
+        assert await system.store.marks.open("profiles") == await system.store.marks.open("consent") == []
+
+
+async def test_a_key_published_just_before_it_was_renamed_is_nulled(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        stall, publisher = Stall(), system.projectors["consent"]._publisher
+        marks = stalled(system.store.marks, "clear", stall)
+        publisher._around = type(system.around)(
+            **{**{f: getattr(system.around, f) for f in system.around.__struct_fields__}, "store": Over(system.store, marks=marks)}
+        )
+        consent = {"consent": {"categoryPreferences": {"ads": True}}}
+        await system.send(message("page", 1, anonymousId="a9", context=consent))
+        step = asyncio.create_task(system.step("consent"))
+        await reached(stall, step)  # anon:a9 is published, and that is not noted yet
+        await system.send(message("identify", 2, userId="u1", anonymousId="a9"))
+        await system.read("profiles")
+        stall.let_go()
+        await step
+        assert list(await published(system)) == ["user:u1"]
+
+
+async def test_a_dead_event_is_retried_after_later_ones_and_the_counts_are_right(tmp_path):
+    async with Embedded.open(tmp_path, config(tmp_path, ["examples.orders"])) as system:
+        await ready(system)
+        orders = [
+            message("track", n, userId="u1", event="Order Completed", properties={"revenue": revenue})
+            for n, revenue in enumerate([1, "two", 4])
+        ]
+        await system.send(*orders)
+        await system.read()
+        (held,) = await system.store.held.page()
+        assert (held.reason, held.delivery.offset, held.attempts) == ("bug:ValueError", 1, 1)
+        assert await system.projectors["orders"].retry(held) == "held:bug:ValueError"
+        assert await system.store.held.edit(held.id, (held.delivery.message.value or b"").replace(b'"two"', b"2"))
+        (held,) = await system.store.held.page()
+        assert held.attempts == 2
+        assert await system.projectors["orders"].retry(held) == "applied"
+        assert await system.projectors["orders"].retry(held) == "left before"
+        row = (await system.store.load([("orders", "user:u1")])).rows["orders", "user:u1"]
+        assert row.value == '{"count":3,"revenue":7.0}'
+        assert await system.fates() == {"orders": {"applied": 2, "held": 1, "left:applied": 1}}
+        assert await system.store.held.page() == []
+
+
+async def test_a_log_that_was_replaced_under_its_positions_stops_the_processor_and_is_named(tmp_path):
+    only = config(tmp_path, ["profiles"])
+    async with Embedded.open(tmp_path, only) as system:
+        await ready(system)
+        await system.send(*tracks(4))
+        await system.read()
+        before = await system.store.positions.all()
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+    async with Embedded.open(tmp_path, only) as system:
+        with pytest.raises(PositionLost, match="profiles is at .* the log was replaced"):
+            for _ in itertools.count():
+                await system.step("profiles")
+        assert await system.store.positions.all() == before
+
+
+async def test_a_link_that_moves_to_an_earlier_user_publishes_both_people_anew(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        for sent in (
+            message("identify", 1, anonymousId="a9", traits={"plan": 9}),
+            message("identify", 5, userId="u2", anonymousId="a9", traits={"name": "two"}),
+            message("identify", 3, userId="u1", anonymousId="a9", traits={"name": "one"}),
+        ):
+            await system.send(sent)
+            await system.read()
+        people = {key: (person["subjects"], person["traits"]) for key, person in (await published(system)).items()}
+        assert people == {
+            "user:u1": (["anon:a9", "user:u1"], {"plan": 9, "name": "one"}),
+            "user:u2": (["user:u2"], {"name": "two"}),
+        }
+        profile = await system.topic(topics.PERSON_PROFILE)
+        assert [d.message.value for d in profile if d.message.key == b"anon:a9"][-1] is None
+        assert {d.message.key for d in await system.topic(topics.PERSON_CHANGED)} == {b"anon:a9", b"user:u1", b"user:u2"}
+
+
+def revision(value):
+    return int(value.partition(b'"revision":')[2].partition(b"}")[0])
+
+
+async def everything(system):
+    """Every cell of every table of the state file, as text."""
+    async with system.store.db.read() as tx:
+        tables = await tx.all("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return [str(cell) for (table,) in tables for row in await tx.all(f"SELECT * FROM {table}") for cell in row]
