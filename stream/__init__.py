@@ -1,7 +1,21 @@
-"""segment-stream: what authors of processors use."""
+"""segment-stream: what authors of processors use. See docs/processors.md."""
 
-from stream.errors import Dead, Retry, Skip
+from stream import toml
+from stream.core.recent import noted
+from stream.core.register import Register, settle
+from stream.errors import ConfigError, Dead, Skip
 from stream.events import Event
 from stream.processor import Projection, Table
 
-__all__ = ["Dead", "Event", "Projection", "Retry", "Skip", "Table"]
+__all__ = [
+    "ConfigError",
+    "Dead",
+    "Event",
+    "Projection",
+    "Register",
+    "Skip",
+    "Table",
+    "noted",
+    "settle",
+    "toml",
+]

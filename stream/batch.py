@@ -1,4 +1,4 @@
-"""One batch of one projection: its events decoded, its rows loaded, handled in turns; nothing written yet."""
+"""One batch of one projection: its events opened, its rows loaded, handled in turns; nothing written yet."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,8 +8,7 @@ from msgspec import Struct
 from stream import events
 from stream.core.deaths import Deaths
 from stream.core.sheet import Key, Missing, Sheet
-from stream.events import Event
-from stream.handling import HELD, Fate, Handling
+from stream.handling import Fate, Handling
 from stream.log import Log
 from stream.message import Delivery, Partition
 from stream.processor import Projection
@@ -41,12 +40,12 @@ class Batch:
         self._deliveries = deliveries
         self._sheet = Sheet()
         self._handling = Handling(projection, self._sheet, around.clock)
-        self._events: list[Event | Fate] = []
+        self._events = [events.decode(delivery.message, delivery.time) for delivery in deliveries]
         self._serial: int | None = None
 
     async def handle(self, deaths: Deaths) -> bool:
         """Gives every delivery its fate, in order. False: most of them die, and it stopped there."""
-        await self._load(await self._decode())
+        await self._load(await self._look())
         while len(self.fates) < len(self._deliveries):
             async with self._around.turns.next() as turn:
                 lacking = self._handle(turn, deaths)
@@ -81,35 +80,28 @@ class Batch:
         """Handles until the turn is over, or rows are missing (which); None once most deliveries die."""
         while not turn.over and len(self.fates) < len(self._deliveries):
             at = len(self.fates)
-            for delivery, event in zip(self._deliveries[at : at + _STRIDE], self._events[at : at + _STRIDE], strict=True):
+            some = slice(at, at + _STRIDE)
+            for delivery, event in zip(self._deliveries[some], self._events[some], strict=True):
                 try:
-                    fate = event if isinstance(event, Fate) else self._handling.handle(delivery, event)
+                    fate = self._handling.handle(delivery, event)
                 except Missing as missing:
                     at = len(self.fates)
-                    ahead = (e for e in self._events[at : at + _AHEAD] if isinstance(e, Event))
-                    return [missing.key, *self._handling.scout(ahead)]
+                    return [missing.key, *self._handling.scout(self._events[at : at + _AHEAD])]
                 self.fates.append(fate)
                 if deaths.add(fate.held is not None):
                     return None
         return []
 
-    async def _decode(self) -> list[Key]:
+    async def _look(self) -> list[Key]:
         """The rows to load ahead."""
         keys: list[Key] = []
-        while len(self._events) < len(self._deliveries):
+        at = 0
+        while at < len(self._events):
             async with self._around.turns.next() as turn:
-                while not turn.over and len(self._events) < len(self._deliveries):
-                    at = len(self._events)
-                    some = [self._decoded(delivery) for delivery in self._deliveries[at : at + _STRIDE]]
-                    self._events += some
-                    keys += [key for event in some if isinstance(event, Event) for key in self._handling.keys(event)]
+                while not turn.over and at < len(self._events):
+                    keys += [key for event in self._events[at : at + _STRIDE] for key in self._handling.keys(event)]
+                    at += _STRIDE
         return keys
-
-    def _decoded(self, delivery: Delivery) -> Event | Fate:
-        try:
-            return events.decode(delivery.message, delivery.time)
-        except Exception as error:  # bytes that some other producer wrote to the topic
-            return Fate(HELD, self._handling.hold(delivery, None, error))
 
     async def _load(self, keys: Iterable[Key]) -> None:
         lacking = self._sheet.lacks(keys)

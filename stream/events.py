@@ -1,8 +1,9 @@
 """Segment's events, as processors see them. Facts: Segment docs, spec/common; facts on batches: http-api, "Batch"."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -38,99 +39,40 @@ class _Wire(Struct, rename="camel", gc=False):
     user_id_snake: Any = msgspec.field(default=None, name="user_id")
 
 
-class Event(Struct, gc=False, kw_only=True):
-    """One Segment event. Dicts are never None, and are decoded when they are first asked for; `time` and `received` are
-    seconds since the epoch.
+class Event:
+    """One Segment event. Each attribute is read from the message when it is first asked for, since most processors look
+    at little of an event. Raises what reading raises for bytes that no receiver routed (ValueError, RecursionError).
 
-    `time` orders facts: when it happened, as far as that can be trusted (never later than when we received it).
-    `received` is Segment's receivedAt, or ours: the first tie-breaker; `message_id` is the second. `event` is the name of
-    a track, `name` and `category` those of a page or screen; `path` is how it came: destination, sdk or operator."""
+    What msgspec cannot take (1e999, lone surrogates) is read as JavaScript would, with U+FFFD for a lone surrogate and
+    null for an infinity."""
 
+    message: Message
     type: str
     subject: str
     user_id: str | None
     anonymous_id: str | None
+    group_id: str | None
+    previous_id: str | None
     message_id: str
-    time: float
-    received: float
-    message: Message
-    _wire: _Wire
-    _origin: headers.Origin
-    _common: dict[str, Any]
-    _properties: dict[str, Any] | None = None
-    _traits: dict[str, Any] | None = None
-    _context: dict[str, Any] | None = None
-    _integrations: dict[str, Any] | None = None
+    event: str | None  # the name of a track
+    name: str | None  # of a page or screen
+    category: str | None
+    properties: dict[str, Any]  # none of the dicts is ever None
+    traits: dict[str, Any]
+    context: dict[str, Any]
+    integrations: dict[str, Any]
+    channel: str | None
+    time: float  # orders facts: when it happened, as far as that can be trusted; never later than when we received it
+    received: float  # Segment's receivedAt, or ours: the first tie-breaker; message_id is the second
+    space: str
+    source: str
+    path: str  # destination, sdk or operator
+    signed: bool
+    authority: str
 
-    @property
-    def event(self) -> str | None:
-        return _string(self._wire.event)
-
-    @property
-    def name(self) -> str | None:
-        return _string(self._wire.name)
-
-    @property
-    def category(self) -> str | None:
-        return _string(self._wire.category)
-
-    @property
-    def group_id(self) -> str | None:
-        return text_id(self._wire.group_id)
-
-    @property
-    def previous_id(self) -> str | None:
-        return text_id(self._wire.previous_id)
-
-    @property
-    def channel(self) -> str | None:
-        return _string(self._wire.channel)
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        if self._properties is None:
-            self._properties = _object(self._wire.properties)
-        return self._properties
-
-    @property
-    def traits(self) -> dict[str, Any]:
-        if self._traits is None:
-            self._traits = _object(self._wire.traits)
-        return self._traits
-
-    @property
-    def context(self) -> dict[str, Any]:
-        """With that of its batch (SDKs), where its own does not say otherwise."""
-        if self._context is None:
-            self._context = {**_dict(self._common.get("context")), **_object(self._wire.context)}
-        return self._context
-
-    @property
-    def integrations(self) -> dict[str, Any]:
-        """With those of its batch (SDKs), where its own do not say otherwise."""
-        if self._integrations is None:
-            self._integrations = {**_dict(self._common.get("integrations")), **_object(self._wire.integrations)}
-        return self._integrations
-
-    @property
-    def space(self) -> str:
-        return self._origin.space
-
-    @property
-    def source(self) -> str:
-        return self._origin.source
-
-    @property
-    def path(self) -> str:
-        return self._origin.path
-
-    @property
-    def signed(self) -> bool:
-        return self._origin.signed
-
-    @property
-    def authority(self) -> str:
-        return self._origin.authority
+    def __init__(self, message: Message, taken: float) -> None:
+        self.message = message
+        self._taken = taken
 
     @property
     def user(self) -> str | None:
@@ -152,36 +94,19 @@ class Event(Struct, gc=False, kw_only=True):
         """What orders two values of one register: event time, then receivedAt, then messageId."""
         return (self.time, self.received, self.message_id)
 
+    if not TYPE_CHECKING:  # for a type checker there are the attributes above, and no others
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not there yet; it is, from then on."""
+            if name not in _READ:
+                raise AttributeError(f"an event has no {name}")
+            _READ[name](self)
+            return self.__dict__[name]
+
 
 def decode(message: Message, taken: float = 0.0) -> Event:
-    """The event in a raw message; `taken` (when the log took it) stands in for a missing received header.
-
-    Never raises for bytes that the receiver routed: what msgspec cannot take (1e999, lone surrogates) is read as
-    JavaScript would, with U+FFFD for a lone surrogate and null for an infinity.
-    """
-    origin = headers.read(message.headers)
-    wire = _decode_wire(message.value or b"{}")
-    common = _common(origin.common)
-    ours = origin.received or taken
-    user_id = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
-    anonymous_id = text_id(wire.anonymous_id)
-    kind = message.topic.rpartition(".")[2]
-    message_id = text_id(wire.message_id) or origin.message_id or content_id(origin.source, message.value or b"")
-    group_id = text_id(wire.group_id) if kind == "group" else None
-    at, received = _times(wire, origin, kind, ours, common)
-    return Event(
-        type=kind,
-        subject=_subject(origin.space, user_id, anonymous_id, group_id, message_id),
-        user_id=user_id,
-        anonymous_id=anonymous_id,
-        message_id=message_id,
-        time=at,
-        received=received,
-        message=message,
-        _wire=wire,
-        _origin=origin,
-        _common=common,
-    )
+    """The event in a raw message; `taken` (when the log took it) stands in for a missing received header."""
+    return Event(message, taken)
 
 
 def parse_time(value: Any) -> float | None:
@@ -197,19 +122,57 @@ def parse_time(value: Any) -> float | None:
         return None
 
 
-def _times(wire: _Wire, origin: headers.Origin, kind: str, ours: float, common: dict[str, Any]) -> tuple[float, float]:
+def _open(event: Any) -> None:
+    event._origin = headers.read(event.message.headers)
+    event._wire = _decode_wire(event.message.value or b"{}")
+    event._common = _common(event._origin.common)
+    event.space = event._origin.space
+    event.type = event.message.topic.rpartition(".")[2]
+
+
+def _identify(event: Any) -> None:
+    wire: _Wire = event._wire
+    user = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
+    event.user_id, event.anonymous_id, event.group_id = user, text_id(wire.anonymous_id), text_id(wire.group_id)
+    if user:
+        event.subject = subject(event.space, "user", user)
+    elif event.anonymous_id:
+        event.subject = subject(event.space, "anon", event.anonymous_id)
+    elif event.group_id and event.type == "group":
+        event.subject = subject(event.space, "group", event.group_id)
+    else:
+        event.subject = subject(event.space, "message", event.message_id)
+
+
+def _name(event: Any) -> None:
+    value, origin = event.message.value or b"", event._origin
+    event.message_id = text_id(event._wire.message_id) or origin.message_id or content_id(origin.source, value)
+
+
+def _time(event: Any) -> None:
     """Event time and receivedAt (design: a client's clock cannot reach into the future; a delete's time is ours)."""
+    wire: _Wire = event._wire
+    ours = event._origin.received or event._taken
     stamp = parse_time(wire.timestamp)
-    if origin.path == "sdk":
-        sent = parse_time(wire.sent_at) or parse_time(common.get("sentAt"))
+    if event._origin.path == "sdk":
+        sent = parse_time(wire.sent_at) or parse_time(event._common.get("sentAt"))
         at = ours if stamp is None else stamp if sent is None else ours - (sent - stamp)
-        return min(at, ours), ours
+        event.time, event.received = min(at, ours), ours
+        return
     received = parse_time(wire.received_at)
-    if received is None:
-        received = ours
-    if kind == topics.TYPES[-1]:
-        return ours, received
-    return min(received if stamp is None else stamp, received, ours), received
+    event.received = ours if received is None else received
+    if event.type == topics.TYPES[-1]:
+        event.time = ours
+    else:
+        event.time = min(event.received if stamp is None else stamp, event.received, ours)
+
+
+def _read_context(event: Any) -> None:
+    event.context = {**_dict(event._common.get("context")), **_object(event._wire.context)}
+
+
+def _read_integrations(event: Any) -> None:
+    event.integrations = {**_dict(event._common.get("integrations")), **_object(event._wire.integrations)}
 
 
 def _decode_wire(value: bytes) -> _Wire:
@@ -225,14 +188,6 @@ def _common(value: bytes | None) -> dict[str, Any]:
         return {}
     found = loose_json.read(value)
     return found if isinstance(found, dict) else {}
-
-
-def _subject(space: str, user: str | None, anonymous: str | None, group: str | None, message_id: str) -> str:
-    if user:
-        return subject(space, "user", user)
-    if anonymous:
-        return subject(space, "anon", anonymous)
-    return subject(space, "group", group) if group else subject(space, "message", message_id)
 
 
 def _object(raw: Raw) -> dict[str, Any]:
@@ -252,3 +207,29 @@ def _string(value: Any) -> str | None:
 
 _WIRE = msgspec.json.Decoder(_Wire)
 _ANY = msgspec.json.Decoder()
+
+
+def _set(name: str, read: Callable[[Any], Any]) -> Callable[[Any], None]:
+    return lambda event: setattr(event, name, read(event))
+
+
+_READ: dict[str, Callable[[Any], None]] = {
+    **dict.fromkeys(("_wire", "_origin", "_common", "space", "type"), _open),
+    **dict.fromkeys(("user_id", "anonymous_id", "group_id", "subject"), _identify),
+    **dict.fromkeys(("time", "received"), _time),
+    "message_id": _name,
+    "context": _read_context,
+    "integrations": _read_integrations,
+    "properties": _set("properties", lambda event: _object(event._wire.properties)),
+    "traits": _set("traits", lambda event: _object(event._wire.traits)),
+    "event": _set("event", lambda event: _string(event._wire.event)),
+    "name": _set("name", lambda event: _string(event._wire.name)),
+    "category": _set("category", lambda event: _string(event._wire.category)),
+    "channel": _set("channel", lambda event: _string(event._wire.channel)),
+    "previous_id": _set("previous_id", lambda event: text_id(event._wire.previous_id)),
+    "source": _set("source", lambda event: event._origin.source),
+    "path": _set("path", lambda event: event._origin.path),
+    "signed": _set("signed", lambda event: event._origin.signed),
+    "authority": _set("authority", lambda event: event._origin.authority),
+}
+"""Attribute → what sets it, together with what costs no more."""

@@ -34,6 +34,8 @@ class Handling:
 
     def keys(self, event: Event) -> list[Key]:
         """The rows to load ahead of this event."""
+        if not self._tables:
+            return []
         try:
             subjects = self._projection.subjects(event)
         except Exception:  # handle() will meet the same, and that ends the delivery
@@ -45,9 +47,8 @@ class Handling:
     def handle(self, delivery: Delivery, event: Event) -> Fate:
         """Handles one event; what it put is on the sheet if it was applied. Raises Missing for a row not loaded."""
         sheet = self.sheet
-        refused = event.type != "delete" and sheet.forgotten(event.subject, event.time)
-        sheet.begin(event.time)
         try:
+            refused = self._begin(event)
             if refused:
                 self._projection.refused(event)
             else:
@@ -57,7 +58,7 @@ class Handling:
             return Fate(f"skipped:{skip.reason}")
         except Exception as error:  # the one place where an author's bug is met: it ends one delivery, named
             sheet.drop()
-            return Fate(HELD, self.hold(delivery, event, error))
+            return Fate(HELD, self._hold(delivery, event, error))
         except Missing:
             sheet.drop()
             raise
@@ -68,8 +69,8 @@ class Handling:
         """The rows that these events lack, found by handling them for nothing."""
         lacking: list[Key] = []
         for event in ahead:
-            self.sheet.begin(event.time)
             try:
+                self._begin(event)
                 self._projection.handle(event)
             except Missing as missing:
                 lacking.append(missing.key)
@@ -79,14 +80,25 @@ class Handling:
                 self.sheet.drop()
         return lacking
 
-    def hold(self, delivery: Delivery, event: Event | None, error: Exception) -> Held:
-        """The held delivery of an event that died."""
+    def _begin(self, event: Event) -> bool:
+        """Is it refused, being older than its subject's tombstone?"""
+        if not self.sheet.tombstones:  # then its time does not matter here
+            self.sheet.begin(0.0)
+            return False
+        self.sheet.begin(event.time)
+        return event.type != "delete" and self.sheet.forgotten(event.subject, event.time)
+
+    def _hold(self, delivery: Delivery, event: Event, error: Exception) -> Held:
         reason = error.reason if isinstance(error, errors.Dead) else f"bug:{type(error).__name__}"
+        try:
+            subject, time = event.subject, event.time
+        except Exception:  # bytes that some other producer wrote to the topic
+            subject, time = f"message:{delivery.message.key.decode('utf-8', 'replace')}", delivery.time
         return Held(
             processor=self._projection.name,
             delivery=delivery,
-            subject=event.subject if event else f"message:{delivery.message.key.decode('utf-8', 'replace')}",
-            time=event.time if event else delivery.time,
+            subject=subject,
+            time=time,
             reason=reason,
             trace=_trace(error),
             since=self._clock(),

@@ -97,14 +97,37 @@ async def test_a_position_before_the_beginning_is_lost_and_said_so(kind: Embedde
                 await fetched(cursor, 1)
 
 
-async def test_committed_positions_can_be_seen_by_another_process(kind: Embedded) -> None:
+async def test_committed_positions_are_written_soon_and_can_be_seen_by_another_process(kind: Embedded) -> None:
+    async with kind.open() as log, SqliteLog.open_readonly(kind.path) as other, joined(log, Owner()) as cursor:
+        for position in range(1, 20):
+            await cursor.commit({A: position})
+        async with asyncio.timeout(5):
+            while await other.committed("g") != {A: 19}:
+                pass
+        assert await other.committed("another") == {}
+
+
+async def test_what_was_committed_last_is_written_when_the_log_is_closed(kind: Embedded) -> None:
     async with kind.open() as log:
         async with joined(log, Owner()) as cursor:
-            for position in range(1, 20):
-                await cursor.commit({A: position})
-        assert await log.committed("another") == {}
-    async with SqliteLog.open_readonly(kind.path) as log:
+            pass
+        for position in range(1, 20):
+            await cursor.commit({A: position})
+    async with kind.open() as log:
         assert await log.committed("g") == {A: 19}
+
+
+async def test_an_append_that_failed_in_the_middle_leaves_nothing_and_the_next_one_goes_on(kind: Embedded) -> None:
+    async with kind.open() as log:
+        await log.append([message("a")])
+        with closing(sqlite3.connect(kind.path, isolation_level=None)) as other:  # takes the next offset away
+            copied = "partition_id, first + 1, next + 1, time, data"
+            other.execute(f"INSERT INTO batch (partition_id, first, next, time, data) SELECT {copied} FROM batch")
+        with pytest.raises(LogUnavailable, match="UNIQUE"):
+            await log.append([*(message(f"{n}", topic=IDENTIFY) for n in range(1000)), message("a")])
+        assert await everything(log, IDENTIFY) == []
+        await log.append([message("a")])
+        assert [d.offset for d in await everything(log)] == [0, 1, 2]
 
 
 async def test_another_number_of_partitions_is_a_configuration_error(kind: Embedded) -> None:

@@ -21,7 +21,7 @@ from stream.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LOOK_S = 0.1
+LOOK_S = 0.05
 _WINDOW = 500  # requests asked before their answers are waited for
 _NAMED = 10
 

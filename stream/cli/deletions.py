@@ -125,4 +125,5 @@ def _whole(found: Whole) -> Iterator[str]:
     yield f"hash       {one.hash}"
     yield from (f"subject    {safe(subject)}" for subject in one.subjects)
     yield from (f"address    {safe(address)}" for address in one.addresses)
-    yield from (f"ends       {place} {end}" for place, end in found.ends.items())
+    if one.state == "open":
+        yield from (f"reads to   {place} {end}" for place, end in found.ends.items() if end)

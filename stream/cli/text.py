@@ -18,7 +18,7 @@ def when(time: float | None) -> str:
         return "-"
     try:
         moment = datetime.fromtimestamp(time, UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return f"{time:.3f}"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

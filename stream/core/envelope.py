@@ -20,6 +20,7 @@ ODD: Final = ("unknown_type", "unauthentic_delete", *_BATCHES)
 
 # A batch's context and integrations go beside each of its events. Segment's limit for a whole event is 32 KB.
 _MOST_COMMON = 32 * 1024
+_MOST_COPIES = 16 * 1024 * 1024  # of them, beside all events of a batch: a small body must not become a huge append
 
 
 class Limits(Struct, frozen=True):
@@ -96,6 +97,7 @@ class _Opening:
     def __init__(self, body: bytes, post: Post, limits: Limits, common: bytes = b"") -> None:
         self._body, self._post, self._limits = body, post, limits
         self._utf8 = _is_utf8(body)
+        self._copied = len(common)
         self._shared = shared_headers(post, common)
 
     def single(self) -> Opened:
@@ -113,6 +115,8 @@ class _Opening:
         found = cut.elements(array, self._limits.events + 1)
         if not found or len(found) > self._limits.events:
             return self.whole("too_many_events" if found else "empty_batch")
+        if len(found) * self._copied > _MOST_COPIES:
+            return self.whole("too_much_context")
         signed = self._post.signed
         whole = signed == self._body and array is not self._body
         messages = [self.message(element, whole, index) for index, element in enumerate(found)]

@@ -159,6 +159,7 @@ def test_an_identifier_of_10_kilobytes_keeps_its_event_and_a_key_of_bounded_leng
         (b'{"batch":[]}', "empty_batch"),
         (b"[" + b",".join([TRACK] * 101) + b"]", "too_many_events"),
         (b'{"batch":[' + TRACK + b'],"context":{"x":"' + b"x" * 40_000 + b'"}}', "too_much_context"),
+        (b'{"batch":[' + b",".join([TRACK] * 900) + b'],"context":{"x":"' + b"x" * 20_000 + b'"}}', "too_much_context"),
         (b'{"batch":[' + TRACK + b'],"context":{nope}}', "not_json"),
         (b'{"batch":{"type":"track"}}', "no_type"),
         (DELETE, "unauthentic_delete"),

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,7 @@ class Orders(Struct, kw_only=True):
     places: list[str] = []  # names of functions
     fault: str = ""
     hold: bool = False  # instead of ending it, hold the member while a second one takes over
+    until_problem: bool = False  # one is enough
 
 
 class Report(Struct, kw_only=True):
@@ -48,8 +50,10 @@ class Report(Struct, kw_only=True):
     number: int
     point: str
     problems: list[str]
+    last: bool = False  # it came to its end before this number
     skipped: bool = False  # nobody could have taken over there
-    seen: list[Place] = []  # by the run that was cut and the one that went on
+    places: list[Place] = []  # where it was cut
+    seen: list[Place] = []  # by the process that went on
 
 
 class Run(Struct, kw_only=True):
@@ -59,6 +63,7 @@ class Run(Struct, kw_only=True):
     problems: list[str] = []
     points: int = 0
     point: str = ""
+    places: list[Place] = []
     skipped: bool = False
     seen: list[Place] = []
 
@@ -82,7 +87,7 @@ class Knife:
         self.seen.update(point.places)
         self.points += 1
         if self.points == self._number or (self._place and any(p.name == self._place for p in point.places)):
-            self.leave(Run(point=_named(point), points=self.points))
+            self.leave(Run(point=_named(point), places=list(point.places), points=self.points))
             os._exit(_CUT)  # no finally runs, nothing is closed
 
     def leave(self, run: Run) -> None:
@@ -167,23 +172,29 @@ async def _client_main(folder: Path, hold: Hold | None) -> Run:
 def uncut(folder: Path, hold: bool = False) -> Run:
     """The scenario from its beginning to its end."""
     site(folder)
-    return forked(folder, lambda: play(folder, Knife(folder), hold=Hold(0) if hold else None))
+    run = forked(folder, lambda: play(folder, Knife(folder), hold=Hold(0) if hold else None))
+    shutil.rmtree(folder)
+    return run
 
 
 def cut(base: Path, orders: Orders) -> Iterator[Report]:
     """Cuts as ordered, each in a folder of its own below `base`."""
-    expected = uncut(base / "uncut", orders.hold).outcome
-    assert expected is not None, "the uncut run ends"
-    if orders.places:
-        yield from (_cut(base / place, expected, orders, 0, place) for place in orders.places)
+    whole = uncut(base / f"uncut-{orders.first}", orders.hold)
+    if whole.outcome is None or whole.problems:
+        yield Report(number=0, point="uncut", problems=whole.problems, last=True)
         return
-    number = orders.first
-    while True:
-        report = _cut(base / str(number), expected, orders, number, "")
+    for number, place in _numbers(orders):
+        report = _cut(base / (place or str(number)), whole.outcome, orders, number, place)
         yield report
-        if not report.point and not report.problems:
+        if report.last or (orders.until_problem and report.problems):
             return
-        number += orders.step
+
+
+def _numbers(orders: Orders) -> Iterator[tuple[int, str]]:
+    if orders.places:
+        yield from ((0, place) for place in orders.places)
+    else:
+        yield from ((number, "") for number in count(orders.first, orders.step))
 
 
 def _cut(folder: Path, expected: Outcome, orders: Orders, number: int, place: str) -> Report:
@@ -193,12 +204,16 @@ def _cut(folder: Path, expected: Outcome, orders: Orders, number: int, place: st
     else:
         first = forked(folder, lambda: play(folder, Knife(folder, number, place), orders.fault))
         last = forked(folder, lambda: play(folder, Knife(folder), orders.fault)) if first.point else first
-    problems = [*first.problems, *(last.problems if last is not first else ())]
-    if last.outcome is not None:
-        problems += last.outcome.differences(expected)
     shutil.rmtree(folder)
+    problems = [*first.problems, *(last.problems if last is not first else ())]
     return Report(
-        number=number, point=first.point, problems=problems, skipped=first.skipped, seen=sorted({*first.seen, *last.seen})
+        number=number,
+        point=first.point,
+        problems=problems + (last.outcome.differences(expected) if last.outcome is not None else []),
+        last=0 < first.points < number,
+        skipped=first.skipped,
+        places=first.places,
+        seen=last.seen,
     )
 
 

@@ -32,11 +32,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     def differences(self, other: "Outcome") -> list[str]:
         """What is not the same, named."""
-        return [
-            f"{field}: {getattr(self, field)} instead of {getattr(other, field)}"
-            for field in self.__struct_fields__
-            if getattr(self, field) != getattr(other, field)
-        ]
+        return [line for field in self.__struct_fields__ for line in _lines(field, getattr(self, field), getattr(other, field))]
 
 
 async def unsettled(log: Any, store: Store, projections: Sequence[Projection]) -> list[str]:
@@ -177,3 +173,9 @@ def _marked(person: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(person: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(person))
+
+
+def _lines(name: str, mine: Any, theirs: Any) -> list[str]:
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return [line for key in sorted({*mine, *theirs}) for line in _lines(f"{name}.{key}", mine.get(key), theirs.get(key))]
+    return [] if mine == theirs else [f"{name} is {mine} instead of {theirs}"]

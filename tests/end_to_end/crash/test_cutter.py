@@ -1,0 +1,108 @@
+"""The app is cut at its suspension points, the files left as they are, and a new process goes on: nothing may differ from
+an uncut run. And a member is held while another one deals with everything: nothing that it does afterwards may count."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.end_to_end.crash import awaits, cutter
+from tests.end_to_end.crash.cutter import Orders, Report
+
+ROOT = Path(__file__).parents[3]
+_WORKERS = 2
+
+AFTER_A_CUT = {"Publisher.recover: self.publish(marks, recovering=True)", "Eraser.step: self._publisher.recover()"} | {
+    "Eraser.step: self._around.store.deletions.finish(deletion.id, self._around.clock())"
+}
+"""What only the process does that goes on."""
+
+
+def cuts(base: Path, *orders: Orders) -> list[Report]:
+    """What came of all of them, each in a process of its own, side by side."""
+    with ExitStack() as stack:
+        running = []
+        for number, order in enumerate(orders):
+            (folder := base / f"worker-{number}").mkdir()
+            words = [sys.executable, "-m", cutter.__name__, str(folder), msgspec.json.encode(order).decode()]
+            running.append(stack.enter_context(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)))
+        found = [msgspec.json.decode(line, type=Report) for one in running for line in one.stdout or ()]
+        assert [one.wait() for one in running] == [0] * len(orders)
+    return found
+
+
+def shared(first: int, step: int, **more: Any) -> list[Orders]:
+    """Every step-th point from the first on, shared by the workers."""
+    return [Orders(first=first + n * step, step=step * _WORKERS, **more) for n in range(_WORKERS)]
+
+
+def failed(reports: list[Report]) -> str:
+    """The cuts that ended otherwise, for the eye."""
+    return "\n".join(f"{r.number}: {r.point}: {'; '.join(r.problems)}" for r in reports if r.problems)
+
+
+def test_a_run_that_is_cut_at_some_points_ends_as_an_uncut_one_does(tmp_path: Path) -> None:
+    reports = cuts(tmp_path, *shared(11, 53))
+    assert not failed(reports), failed(reports)
+    assert sum(bool(report.point) for report in reports) > 15
+
+
+def test_every_await_of_the_engine_is_among_the_points(tmp_path: Path) -> None:
+    whole = cutter.uncut(tmp_path / "uncut")
+    places = ["Deletions.finish", "Marks.clear"]  # those who go on have to finish these
+    reports = cuts(tmp_path, *(Orders(places=[place]) for place in places))
+    assert not failed(reports), failed(reports)
+    seen = {*whole.seen, *(place for report in reports for place in report.seen)}
+    assert [str(one) for one in awaits.missing(seen)] == []
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cut_at_any_point_ends_as_an_uncut_one_does(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    reports = cuts(tmp_path, *shared(1, 1))
+    assert not failed(reports), failed(reports)
+    points = sorted(report.number for report in reports if report.point)
+    assert points == list(range(1, len(points) + 1)), "every one of them"
+    record_property("suspension points", len(points))
+    print(f"cut at {len(points)} suspension points")
+    at = {place for report in reports for place in report.places}
+    assert {f"{one.name}: {one.text}" for one in awaits.missing(at)} <= AFTER_A_CUT
+    assert [str(one) for one in awaits.missing(at | {place for r in reports for place in r.seen})] == []
+
+
+def test_positions_that_are_written_before_the_rows_are_caught(tmp_path: Path) -> None:
+    reports = cuts(tmp_path, Orders(places=["Store._write_rows"], fault="position_before_rows"))
+    assert "purchases are counted" in failed(reports) or "people." in failed(reports)
+
+
+def test_marks_that_are_cleared_before_the_append_are_caught(tmp_path: Path) -> None:
+    orders = shared(180, 7, fault="marks_cleared_before_append", until_problem=True)
+    assert "facets." in failed(cuts(tmp_path, *orders))
+
+
+def test_a_claim_that_is_not_checked_is_caught(tmp_path: Path) -> None:
+    orders = shared(5, 8, hold=True, fault="claim_unchecked", until_problem=True)
+    assert " fates to the " in failed(cuts(tmp_path, *orders))
+
+
+def test_a_member_that_lost_its_claims_changes_nothing_after_it(tmp_path: Path) -> None:
+    reports = cuts(tmp_path, *shared(9, 97, hold=True))
+    assert not failed(reports), failed(reports)
+    assert any(report.point and not report.skipped for report in reports)
+
+
+@pytest.mark.slow
+def test_a_member_that_lost_its_claims_anywhere_changes_nothing_after_it(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    reports = cuts(tmp_path, *shared(1, 7, hold=True))
+    assert not failed(reports), failed(reports)
+    held = [report for report in reports if report.point and not report.skipped]
+    record_property("held at", len(held))
+    assert len(held) > 50
