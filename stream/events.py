@@ -101,7 +101,7 @@ class Event:
             if name not in _READ:
                 raise AttributeError(f"an event has no {name}")
             _READ[name](self)
-            return self.__dict__[name]
+            return object.__getattribute__(self, name)  # self.__dict__ would be made for it, and slow all that follows
 
 
 def decode(message: Message, taken: float = 0.0) -> Event:
@@ -123,56 +123,55 @@ def parse_time(value: Any) -> float | None:
 
 
 def _open(event: Any) -> None:
-    event._origin = headers.read(event.message.headers)
-    event._wire = _decode_wire(event.message.value or b"{}")
-    event._common = _common(event._origin.common)
-    event.space = event._origin.space
-    event.type = event.message.topic.rpartition(".")[2]
+    message: Message = event.message
+    event._origin = origin = headers.read(message.headers)
+    event._wire = wire = _decode_wire(message.value or b"{}")
+    event._common = _common(origin.common)
+    event.space, event.type = origin.space, message.topic.rpartition(".")[2]
+    event.user_id = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
+    event.anonymous_id, event.group_id = text_id(wire.anonymous_id), text_id(wire.group_id)
+    event.message_id = (
+        text_id(wire.message_id) or origin.message_id or content_id(origin.source, message.value or b"")
+    )
+    event.event = _string(wire.event)
+    event.subject = _subject(event)
 
 
-def _identify(event: Any) -> None:
-    wire: _Wire = event._wire
-    user = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
-    event.user_id, event.anonymous_id, event.group_id = user, text_id(wire.anonymous_id), text_id(wire.group_id)
-    if user:
-        event.subject = subject(event.space, "user", user)
-    elif event.anonymous_id:
-        event.subject = subject(event.space, "anon", event.anonymous_id)
-    elif event.group_id and event.type == "group":
-        event.subject = subject(event.space, "group", event.group_id)
-    else:
-        event.subject = subject(event.space, "message", event.message_id)
-
-
-def _name(event: Any) -> None:
-    value, origin = event.message.value or b"", event._origin
-    event.message_id = text_id(event._wire.message_id) or origin.message_id or content_id(origin.source, value)
+def _subject(event: Event) -> str:
+    if event.user_id:
+        return subject(event.space, "user", event.user_id)
+    if event.anonymous_id:
+        return subject(event.space, "anon", event.anonymous_id)
+    if event.group_id and event.type == "group":
+        return subject(event.space, "group", event.group_id)
+    return subject(event.space, "message", event.message_id)
 
 
 def _time(event: Any) -> None:
     """Event time and receivedAt (design: a client's clock cannot reach into the future; a delete's time is ours)."""
-    wire: _Wire = event._wire
-    ours = event._origin.received or event._taken
+    wire, origin = event._wire, event._origin
+    ours = origin.received or event._taken
     stamp = parse_time(wire.timestamp)
-    if event._origin.path == "sdk":
+    if origin.path == "sdk":
         sent = parse_time(wire.sent_at) or parse_time(event._common.get("sentAt"))
         at = ours if stamp is None else stamp if sent is None else ours - (sent - stamp)
         event.time, event.received = min(at, ours), ours
         return
     received = parse_time(wire.received_at)
-    event.received = ours if received is None else received
-    if event.type == topics.TYPES[-1]:
-        event.time = ours
-    else:
-        event.time = min(event.received if stamp is None else stamp, event.received, ours)
+    if received is None:
+        received = ours
+    event.received = received
+    event.time = ours if event.type == topics.TYPES[-1] else min(received if stamp is None else stamp, received, ours)
 
 
 def _read_context(event: Any) -> None:
-    event.context = {**_dict(event._common.get("context")), **_object(event._wire.context)}
+    own = _object(event._wire.context)
+    event.context = {**_dict(event._common.get("context")), **own} if event._common else own
 
 
 def _read_integrations(event: Any) -> None:
-    event.integrations = {**_dict(event._common.get("integrations")), **_object(event._wire.integrations)}
+    own = _object(event._wire.integrations)
+    event.integrations = {**_dict(event._common.get("integrations")), **own} if event._common else own
 
 
 def _decode_wire(value: bytes) -> _Wire:
@@ -214,15 +213,13 @@ def _set(name: str, read: Callable[[Any], Any]) -> Callable[[Any], None]:
 
 
 _READ: dict[str, Callable[[Any], None]] = {
-    **dict.fromkeys(("_wire", "_origin", "_common", "space", "type"), _open),
-    **dict.fromkeys(("user_id", "anonymous_id", "group_id", "subject"), _identify),
+    **dict.fromkeys(("_wire", "_origin", "_common", "space", "type", "event", "message_id"), _open),
+    **dict.fromkeys(("user_id", "anonymous_id", "group_id", "subject"), _open),
     **dict.fromkeys(("time", "received"), _time),
-    "message_id": _name,
     "context": _read_context,
     "integrations": _read_integrations,
     "properties": _set("properties", lambda event: _object(event._wire.properties)),
     "traits": _set("traits", lambda event: _object(event._wire.traits)),
-    "event": _set("event", lambda event: _string(event._wire.event)),
     "name": _set("name", lambda event: _string(event._wire.name)),
     "category": _set("category", lambda event: _string(event._wire.category)),
     "channel": _set("channel", lambda event: _string(event._wire.channel)),

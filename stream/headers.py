@@ -21,8 +21,8 @@ AUTHORITY: Final = "authority"  # b"operator" for a delete asked for by `stream 
 
 
 class Origin:
-    """The headers of one message, each read when it is asked for. Unknown ones are ignored. Never raises: one that is not
-    of its form counts as absent."""
+    """The headers of one message, each read when it is asked for. Unknown ones are ignored. Never raises: one that is
+    not of its form counts as absent."""
 
     __slots__ = ("_found",)
 

@@ -51,6 +51,7 @@ class Projector:
     async def joined(self) -> AsyncIterator[Cursor]:
         """A member of the processor while the block lasts, with what the last one left to publish published."""
         around = self._around
+        self._deaths = Deaths()  # whoever resumes it has mended something
         await outlast(self._register, self.name)
         await self._publisher.recover()
         read = [topics.RAW[kind] for kind in self.projection.topics]

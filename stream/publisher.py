@@ -16,7 +16,7 @@ from stream.batch import Surroundings
 from stream.message import Message
 from stream.outage import outlast
 from stream.person import Person
-from stream.snapshot import Snapshot, read
+from stream.snapshot import Snapshot, read, read_in
 from stream.store.marks import Mark
 
 
@@ -64,10 +64,12 @@ class Publisher:
         await log.append(messages)
         for message in messages:
             self._around.metrics.published.labels(message.topic).inc()
-        after = await read(store, subjects, self._tables)
-        stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]
-        again = await store.marks.again(self._processor, [(m.subject, m.facet) for m in stale]) if stale else []
-        await store.marks.clear(self._processor, marks, values, nulled)
+        # One transaction: whoever changes them later finds it noted which keys hold a value. Losing it repeats messages.
+        async with store.db.write(durable=False) as tx:
+            after = await read_in(tx, store, subjects, self._tables)
+            stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]
+            again = await store.marks.add(tx, self._processor, [(mark.subject, mark.facet) for mark in stale])
+            await store.marks.clear(tx, self._processor, marks, values, nulled)
         return again
 
     async def _messages(

@@ -10,6 +10,7 @@ from stream import facts
 from stream.core.sheet import Key, Loaded, without
 from stream.person import Person, assemble
 from stream.store import Store
+from stream.store.database import Transaction
 from stream.store.people import Component
 
 
@@ -72,10 +73,15 @@ class Snapshot:
 async def read(store: Store, subjects: Collection[str], tables: Collection[str] = tuple(facts.TABLES)) -> Snapshot:
     """The people of these subjects, with their rows in these tables (none: only who they are)."""
     async with store.db.read() as tx:
-        components = await store.people.components(tx, subjects)
-        every = {subject for component in components.values() for subject in component.subjects}
-        tombstones = await store.people.tombstones(tx, every)
-        rows = await store.about(tx, every, list(tables)) if tables else {}
+        return await read_in(tx, store, subjects, tables)
+
+
+async def read_in(tx: Transaction, store: Store, subjects: Collection[str], tables: Collection[str]) -> Snapshot:
+    """The same, as a transaction sees them."""
+    components = await store.people.components(tx, subjects)
+    every = {subject for component in components.values() for subject in component.subjects}
+    tombstones = await store.people.tombstones(tx, every)
+    rows = await store.about(tx, every, list(tables)) if tables else {}
     return Snapshot(components, rows, tombstones)
 
 

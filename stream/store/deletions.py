@@ -98,8 +98,14 @@ class Deletions:
             )
 
     async def erased(self, tx: Transaction, number: str, amount: int) -> None:
-        """Notes, in the transaction of the erasure, how much it removed."""
-        await tx.run("UPDATE deletions SET state = 'erased', erased = erased + ? WHERE id = ?", amount, number)
+        """Notes, in the transaction of the erasure, how much it removed. A request that was opened again meanwhile stays
+        open: more is to be read before it."""
+        await tx.run(
+            "UPDATE deletions SET state = CASE WHEN ends IS NULL THEN 'open' ELSE 'erased' END, erased = erased + ?"
+            " WHERE id = ?",
+            amount,
+            number,
+        )
 
     async def finish(self, number: str, now: float) -> bool:
         """Closes an erased request: whoever it named is named no more. False: it was opened again meanwhile."""

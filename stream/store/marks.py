@@ -35,11 +35,6 @@ class Marks:
         )
         return marks
 
-    async def again(self, processor: str, wanted: Collection[tuple[str, str]]) -> list[Mark]:
-        """Marks once more, durably: what was published has changed meanwhile."""
-        async with self._db.write() as tx:
-            return await self.add(tx, processor, wanted)
-
     async def open(self, processor: str, limit: int = 5_000) -> list[Mark]:
         """What a processor has still to publish, oldest first."""
         async with self._db.read() as tx:
@@ -51,20 +46,19 @@ class Marks:
         return [Mark(*row) for row in found]
 
     async def clear(
-        self, processor: str, marks: Sequence[Mark], published: dict[str, int], nulled: Collection[str]
+        self, tx: Transaction, processor: str, marks: Sequence[Mark], published: dict[str, int], nulled: Collection[str]
     ) -> None:
         """Clears exactly these marks, and notes which keys of person.profile now hold a value and which a null."""
-        async with self._db.write(durable=False) as tx:
-            await tx.many(
-                "DELETE FROM marks WHERE processor = ? AND subject = ? AND facet = ? AND revision = ?",
-                [(processor, *mark) for mark in marks],
-            )
-            await tx.many(
-                "INSERT INTO published (key, revision) VALUES (?, ?) ON CONFLICT (key)"
-                " DO UPDATE SET revision = excluded.revision",
-                sorted(published.items()),
-            )
-            await tx.many("DELETE FROM published WHERE key = ?", [(key,) for key in nulled])
+        await tx.many(
+            "DELETE FROM marks WHERE processor = ? AND subject = ? AND facet = ? AND revision = ?",
+            [(processor, *mark) for mark in marks],
+        )
+        await tx.many(
+            "INSERT INTO published (key, revision) VALUES (?, ?) ON CONFLICT (key)"
+            " DO UPDATE SET revision = excluded.revision",
+            sorted(published.items()),
+        )
+        await tx.many("DELETE FROM published WHERE key = ?", [(key,) for key in nulled])
 
     async def has_value(self, tx: Transaction, keys: Collection[str]) -> set[str]:
         """Those of the keys that person.profile holds a value for."""

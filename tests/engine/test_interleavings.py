@@ -246,10 +246,8 @@ async def test_a_key_published_just_before_it_was_renamed_is_nulled(tmp_path):
     async with Embedded.open(tmp_path) as system:
         await ready(system)
         stall, publisher = Stall(), system.projectors["consent"]._publisher
-        marks = stalled(system.store.marks, "clear", stall)
-        publisher._around = type(system.around)(
-            **{**{f: getattr(system.around, f) for f in system.around.__struct_fields__}, "store": Over(system.store, marks=marks)}
-        )
+        db = stalled_write(system.store.db, stall)
+        publisher._around = structs.replace(system.around, store=Over(system.store, db=db))
         consent = {"consent": {"categoryPreferences": {"ads": True}}}
         await system.send(message("page", 1, anonymousId="a9", context=consent))
         step = asyncio.create_task(system.step("consent"))

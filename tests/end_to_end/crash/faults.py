@@ -34,7 +34,8 @@ def marks_cleared_before_append() -> None:
     async def once(self: Publisher, marks: Sequence[Mark], recovering: bool) -> Sequence[Mark]:
         before = await read(self._around.store, {mark.subject for mark in marks}, self._tables)
         _, values, nulled = await self._messages(marks, before, recovering)
-        await self._around.store.marks.clear(self._processor, marks, values, nulled)
+        async with self._around.store.db.write() as tx:
+            await self._around.store.marks.clear(tx, self._processor, marks, values, nulled)
         return await whole(self, marks, recovering)
 
     Publisher._once = once  # type: ignore[method-assign]
