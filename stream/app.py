@@ -6,6 +6,7 @@ import gc
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -16,7 +17,7 @@ from stream.config import Config, file_of
 from stream.core.envelope import Limits
 from stream.errands import Errands
 from stream.errors import ConfigError
-from stream.log.sqlite import SqliteHistory, SqliteLog
+from stream.log.sqlite import SqliteLog
 from stream.processor import Projection
 from stream.receiver import application, listen_host, listening
 from stream.retention import Retention
@@ -97,21 +98,23 @@ def build(config: Config, only: Collection[str] = ()) -> list[Projection]:
     found: list[Projection] = []
     for name, settings in config.processors.items():
         if not only or name in only:
-            found += loading.load(name, config.folder).build(setting, settings)
+            found += _built(name, setting, settings)
     names = [projection.name for projection in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two processors are called {min(twice)}")
     return found
 
 
-@contextlib.asynccontextmanager
-async def looking(config: Config) -> AsyncIterator[tuple[SqliteHistory, Store]]:
-    """Log and store for a command that looks, beside a process that may be running."""
-    async with (
-        SqliteHistory.open_readonly(file_of(config.log.url)) as log,
-        Store.open(config.store.url, config.identity) as store,
-    ):
-        yield log, store
+def _built(name: str, setting: Setting, settings: dict[str, Any]) -> list[Projection]:
+    module = loading.load(name, setting.config.folder)
+    try:
+        return list(module.build(setting, settings))
+    except ConfigError:
+        raise
+    except Exception as error:  # an author's bug
+        raise ConfigError(
+            f"processors.{name}: build() in {module.__file__}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def limits(config: Config) -> Limits:

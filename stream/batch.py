@@ -107,6 +107,6 @@ class Batch:
         lacking = self._sheet.lacks(keys)
         if lacking:
             rows = await self._around.store.load(lacking)
-            self._sheet.load(rows.rows, rows.tombstones)
+            self._sheet.load(rows.rows, rows.tombstones, rows.unerased)
             # Of several loads the oldest counts: what was deleted after it must be seen at the commit.
             self._serial = rows.serial if self._serial is None else min(self._serial, rows.serial)

@@ -130,9 +130,7 @@ def _open(event: Any) -> None:
     event.space, event.type = origin.space, message.topic.rpartition(".")[2]
     event.user_id = text_id(wire.user_id) or text_id(wire.user_id_) or text_id(wire.user_id_snake)  # facts §1.10
     event.anonymous_id, event.group_id = text_id(wire.anonymous_id), text_id(wire.group_id)
-    event.message_id = (
-        text_id(wire.message_id) or origin.message_id or content_id(origin.source, message.value or b"")
-    )
+    event.message_id = text_id(wire.message_id) or origin.message_id or content_id(origin.source, message.value or b"")
     event.event = _string(wire.event)
     event.subject = _subject(event)
 

@@ -32,6 +32,6 @@ class Retention:
     async def step(self, now: float) -> int:
         """Once; the number of messages deleted. Counts on no position that a loss of power could take back."""
         every = await self._log.bounds(topics.ALL)
-        keep = read_up_to(await self._store.positions.synced(), self._projections, every)
+        keep = read_up_to(await self._store.positions.synced(self._log.identity), self._projections, every)
         oldest = now - self._config.retention_days * 86_400
         return await self._log.retain(keep, oldest, self._config.retention_bytes)

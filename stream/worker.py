@@ -57,16 +57,17 @@ class Worker:
 
     async def _watch(self, projector: Projector) -> None:
         name = projector.name
-        self.stopped |= {p: why for p, why in (await self._around.store.positions.stops()).items() if p == name}
+        positions, clock = self._around.store.positions, self._around.clock
+        await outlast(lambda: positions.forgive(name), name)
+        self.stopped |= {p: why for p, why in (await outlast(positions.stops, name)).items() if p == name}
         while True:
             await self._until_resumed(name)
             try:
                 await projector.run()
-            except Stopped as stop:
-                await self._around.store.positions.stop(name, str(stop), self._around.clock())
-                self._stop(name, str(stop))
-            except PositionLost as lost:
-                self._stop(name, str(lost))
+            except (Stopped, PositionLost) as stop:
+                reason, lasting = str(stop), isinstance(stop, Stopped)
+                await outlast(lambda: positions.stop(name, reason, clock(), lasting), name)  # noqa: B023 - run at once
+                self._stop(name, reason)
 
     def _stop(self, name: str, reason: str) -> None:
         self.stopped[name] = reason

@@ -127,7 +127,7 @@ def _lines(found: list[Line], more: bool) -> Iterator[str]:
 
 def _whole(found: Whole, one: Held) -> Iterator[str]:
     about = found.held
-    yield f"held       {about.id}, {about.state}, since {when(about.since)}, {about.attempts} attempts"
+    yield f"held       {about.id}, {about.state}, since {when(about.since)}, attempts: {about.attempts}"
     yield f"processor  {about.processor}"
     yield f"reason     {safe(about.reason)}"
     yield f"where      {about.topic}/{about.partition}/{about.offset}, taken {when(one.delivery.time)}"

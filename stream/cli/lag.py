@@ -89,7 +89,7 @@ def _lines(found: Standings, fates: bool) -> Iterator[str]:
             yield f"{one.processor} stopped: {safe(one.stopped)}. After a fix: stream resume {one.processor}"
     if found.deletions_open:
         yield ""
-        yield f"{found.deletions_open} deletions are open: stream deletions"
+        yield f"deletions open: {found.deletions_open} (stream deletions)"
 
 
 def _section(head: tuple[str, ...], rows: list[tuple[str, str, int]]) -> Iterator[str]:

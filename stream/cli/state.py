@@ -12,7 +12,6 @@ import click
 
 from stream.cli.frame import Frame
 from stream.config import file_of
-from stream.core import identity
 from stream.errors import StoreError
 from stream.log.sqlite import SqliteHistory
 from stream.store import Store
@@ -70,13 +69,6 @@ def named(identifier: str, space: str | None) -> str:
 def space_of(subject: str) -> str:
     """The space of a subject; "" is the default one."""
     return subject.partition(":")[0].rpartition("/")[0]
-
-
-def readable(subject: str) -> str:
-    """A subject's kind in words, and nothing of whom it names."""
-    return {"user": "a user", "anon": "an anonymous id", "group": "a group", "message": "a message"}[
-        identity.kind(subject)
-    ]
 
 
 def _must_exist(file: Path) -> None:

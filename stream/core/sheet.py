@@ -4,7 +4,7 @@ One event at a time: `begin`, then its puts are its own until `keep` makes them 
 Rows are held encoded, and each `get` decodes anew: what an author changes but does not put has no effect.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -44,6 +44,7 @@ class Sheet:
     def __init__(self) -> None:
         self.loaded: dict[Key, Loaded] = {}
         self.tombstones: dict[str, float] = {}
+        self._unerased: set[str] = set()
         self.puts: dict[Key, str | None] = {}
         self.changes = Changes()
         self._own: dict[Key, str | None] = {}
@@ -52,10 +53,12 @@ class Sheet:
         self._time = 0.0
         self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
-    def load(self, rows: Mapping[Key, Loaded], tombstones: Mapping[str, float]) -> None:
-        """Adds rows that were read (absent ones too), and the tombstones of their subjects."""
+    def load(self, rows: Mapping[Key, Loaded], tombstones: Mapping[str, float], unerased: Collection[str] = ()) -> None:
+        """Adds rows that were read (absent ones too), the tombstones of their subjects, and whose rows may still hold
+        what is older than those."""
         self.loaded.update(rows)
         self.tombstones.update(tombstones)
+        self._unerased.update(unerased)
 
     def lacks(self, keys: Iterable[Key]) -> list[Key]:
         """Those of the keys that are not loaded, each once."""
@@ -102,8 +105,7 @@ class Sheet:
         if loaded.value is None:
             return None
         row = self._decode(kind, loaded.value)
-        time = self.tombstones.get(subject)
-        return row if time is None else without(row, time)
+        return without(row, self.tombstones[subject]) if subject in self._unerased else row
 
     def put(self, table: str, subject: str, value: Struct | None, changed: str | None) -> None:
         key = (table, subject)

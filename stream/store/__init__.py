@@ -53,11 +53,13 @@ class Work(Struct, kw_only=True):
 
 
 class Rows(Struct, frozen=True):
-    """Rows as they were read, with the tombstones of their subjects and the serial as of which those are complete."""
+    """Rows as they were read, with the tombstones of their subjects and the serial as of which those are complete;
+    `unerased`: whose rows may still hold what is older."""
 
     rows: dict[Key, Loaded]
     tombstones: dict[str, float]
     serial: int
+    unerased: set[str]
 
 
 class Store:
@@ -89,7 +91,8 @@ class Store:
             # Tombstones before rows: one that comes between is younger than the serial, and commit() sees it.
             serial = await self.people.serial(tx)
             tombstones = await self.people.tombstones(tx, {subject for _, subject in keys}) if serial else {}
-            return Rows(await self._rows(tx, keys), tombstones, serial)
+            unerased = await self.people.unerased(tx, tombstones) if tombstones else set()
+            return Rows(await self._rows(tx, keys), tombstones, serial, unerased)
 
     async def commit(self, work: Work) -> list[Mark]:
         """Writes a batch; the marks it left. Raises ClaimLost or Conflict, and then nothing was written."""

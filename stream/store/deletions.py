@@ -106,6 +106,10 @@ class Deletions:
             amount,
             number,
         )
+        await tx.run(
+            "UPDATE tombstones SET erased = time WHERE hash IN (SELECT hash FROM deletion_subjects WHERE id = ?)",
+            number,
+        )
 
     async def finish(self, number: str, now: float) -> bool:
         """Closes an erased request: whoever it named is named no more. False: it was opened again meanwhile."""

@@ -36,10 +36,17 @@ class Linking:
             for subject, other in fresh:
                 marked |= await self._spread(tx, subject, other)
             graves = await self._people.tombstones(tx, {subject for pair in changed for subject in pair})
+        users = {other for _, other in fresh}
+        before = await self._people.fans(tx, users)
         await self.keep(tx, changed, graves)
         for subject, other in fresh:
             marked |= {subject, other, *known[subject]}
-        return marked
+        return marked | self._lost(before, await self._people.fans(tx, users))
+
+    def _lost(self, before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> set[str]:
+        """Whoever belonged to a user that has just become shared, and now stands alone."""
+        crowded = [user for user in after if len(before[user]) <= self._max_links < len(after[user])]
+        return {subject for user in crowded for subject in after[user]}
 
     async def keep(self, tx: Transaction, pairs: Links, graves: Mapping[str, float]) -> None:
         """Writes pairs: the living ones named, the dead ones as ties."""

@@ -65,6 +65,15 @@ class People:
         hashes = {self.hash(subject): subject for subject in subjects}
         return {hashes[h]: time for h, time in (await self.buried(tx, hashes)).items()}
 
+    async def unerased(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
+        """Those of the subjects whose rows may still hold what is older than their tombstone."""
+        hashes = {self.hash(subject): subject for subject in subjects}
+        found = await tx.all(
+            f"SELECT hash FROM tombstones WHERE (erased IS NULL OR erased < time) AND {self._db.among('hash')}",
+            self._db.listed(hashes),
+        )
+        return {hashes[h] for (h,) in found}
+
     async def buried(self, tx: Transaction, hashes: Collection[str]) -> dict[str, float]:
         """The tombstones of those hashes that have one."""
         found = await tx.all(
@@ -110,7 +119,7 @@ class People:
         return graph.components(subjects)
 
     async def unlinked(self, tx: Transaction, limit: int) -> list[Unlinked]:
-        """Pairs that do not count, by subject; those of erased people are not named any more."""
+        """Pairs that do not count, by subject; those that a deletion ended are not named any more."""
         found: list[Unlinked] = []
         after = ""
         while len(found) < limit:
@@ -181,11 +190,11 @@ class Graph:
         }
 
     def unlinked(self, subject: str) -> Iterator[Unlinked]:
-        """The pairs of this subject that do not count, and why."""
+        """The pairs of this subject that do not count, and why; not those that a deletion ended."""
         owner = self.owner(subject)
         alive = self.alive(subject)
         for other, (first, last) in sorted(self.pairs[subject].items()):
-            if owner is None or other != owner[0]:
+            if last > self._grave(subject, other) and (owner is None or other != owner[0]):
                 why = "refused" if other not in alive else "moved" if owner else "shared"
                 yield Unlinked(subject, other, first, last, why, owner[0] if owner else None)
 

@@ -64,11 +64,11 @@ class Positions:
             found = await tx.all("SELECT processor, topic, part, position FROM positions")
         return _by_processor(found)
 
-    async def synced(self) -> dict[str, dict[Partition, int]]:
-        """Every processor's positions, on disk by now: what a log's retention may count on."""
+    async def synced(self, log: str) -> dict[str, dict[Partition, int]]:
+        """Every processor's positions in this log, on disk by now: what its retention may count on."""
         async with self._db.write(durable=True) as tx:
             await tx.run("UPDATE counters SET value = value + 1 WHERE name = 'synced'")
-            found = await tx.all("SELECT processor, topic, part, position FROM positions")
+            found = await tx.all("SELECT processor, topic, part, position FROM positions WHERE log = ?", log)
         return _by_processor(found)
 
     async def fates(self) -> dict[str, dict[str, int]]:
@@ -80,16 +80,19 @@ class Positions:
             fates.setdefault(processor, {})[fate] = amount
         return fates
 
-    async def stop(self, processor: str, reason: str, now: float) -> None:
-        """Keeps that a processor stopped by itself, until it is resumed."""
+    async def stop(self, processor: str, reason: str, now: float, lasting: bool = True) -> None:
+        """Keeps that a processor stopped by itself: until it is resumed, if `lasting`, else until it starts again."""
         async with self._db.write() as tx:
             await tx.run(
-                "INSERT INTO stops (processor, reason, time) VALUES (?, ?, ?) ON CONFLICT (processor)"
-                " DO UPDATE SET reason = excluded.reason, time = excluded.time",
-                processor,
-                reason,
-                now,
+                "INSERT INTO stops (processor, reason, lasting, time) VALUES (?, ?, ?, ?) ON CONFLICT (processor)"
+                " DO UPDATE SET reason = excluded.reason, lasting = excluded.lasting, time = excluded.time",
+                *(processor, reason, lasting, now),
             )
+
+    async def forgive(self, processor: str) -> None:
+        """A processor starts again: a stop that does not last is over."""
+        async with self._db.write() as tx:
+            await tx.run("DELETE FROM stops WHERE processor = ? AND NOT lasting", processor)
 
     async def resume(self, processor: str) -> bool:
         """Lets a stopped processor start again. False: it was not stopped."""

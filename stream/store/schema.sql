@@ -77,12 +77,14 @@ CREATE TABLE ties (
 ) WITHOUT ROWID;
 CREATE INDEX ties_by_other ON ties (other);
 
--- The time before which nothing about a subject may be remembered. `subject` only while something younger is kept.
+-- The time before which nothing about a subject may be remembered. `subject` only while something younger is kept;
+-- `erased`: the time up to which its rows are erased, too.
 CREATE TABLE tombstones (
   hash TEXT PRIMARY KEY,
   time REAL NOT NULL,
   serial BIGINT NOT NULL UNIQUE,
-  subject TEXT
+  subject TEXT,
+  erased REAL
 ) WITHOUT ROWID;
 
 -- Requests to delete, and what became of them: open (ends: what projections must pass first), erased, done.
@@ -142,10 +144,11 @@ CREATE TABLE requests (
   result TEXT
 );
 
--- Processors that stopped by themselves and wait for `stream resume`.
+-- Processors that stopped by themselves. Those whose stop lasts wait for `stream resume`, a new start does not help.
 CREATE TABLE stops (
   processor TEXT PRIMARY KEY,
   reason TEXT NOT NULL,
+  lasting BOOLEAN NOT NULL,
   time REAL NOT NULL
 );
 

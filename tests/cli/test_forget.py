@@ -60,11 +60,12 @@ async def test_with_no_process_the_request_is_kept_and_done_later(system, stream
     assert await system.person("user:ada") is None
 
 
-async def test_when_time_is_up_it_says_how_far_it_is(system, stream, carried_out, monkeypatch):
+@pytest.mark.slow
+async def test_when_time_is_up_it_says_how_far_it_is(system, stream, carried_out):
     await known(system)
     system.projectors.pop("fragile")  # it never runs, so the erasure has to wait for it
     await system.send(message("track", NOW - 1, userId="x", event="A", properties={"amount": 1}))
-    result = await carried_out(stream("forget", "ada", "--yes", "--wait", 0.3))
+    result = await carried_out(stream("forget", "ada", "--yes", "--wait", 1))
     assert result.exit_code == 1
     [deletion] = await system.store.deletions.every()
     assert result.stdout == f"open, not done yet. What it waits for: stream deletions show {deletion.id}\n"

@@ -47,7 +47,7 @@ async def test_open_deletions_are_counted(system, stream):
     await system.send(message("delete", NOW, userId="ada"))
     await system.read()
     assert (await lag(stream))[1] == 1
-    assert "1 deletions are open: stream deletions" in (await stream("lag")).stdout
+    assert "deletions open: 1 (stream deletions)" in (await stream("lag")).stdout
 
 
 async def test_before_the_first_run_it_says_which_file_it_looked_for(stream, folder):

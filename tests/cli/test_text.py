@@ -84,3 +84,10 @@ def test_an_id_names_a_subject(identifier, space, expected):
 def test_an_id_that_names_nobody_is_used_wrongly(identifier, space):
     with pytest.raises(click.UsageError):
         named(identifier, space)
+
+
+def test_on_a_terminal_the_same_cells_are_drawn_and_none_of_them_is_markup(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    [head, row] = columns(("A", "LONG"), [("[red]x[/red]\x1b[0m", 1)])
+    assert "\x1b[1m" in head and "LONG" in head
+    assert row == r"[red]x[/red]\x1b[0m  1"

@@ -1,6 +1,6 @@
 """The stores that the contract is tested on, and the work that the tests give them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from stream.config import IdentityConfig
 from stream.core.sheet import Changes, Key
 from stream.message import Delivery, Message, Partition
-from stream.store import Held, Mark, Store, Work
+from stream.store import Store, Work
+from stream.store.held import Held
+from stream.store.marks import Mark
 
 TRACK = Partition("segment.track", 0)
 OTHER = Partition("segment.track", 1)
@@ -52,6 +54,20 @@ async def values(store: Store, *keys: Key) -> list[str | None]:
     """What the rows hold now."""
     rows = (await store.load(keys)).rows
     return [rows[key].value for key in keys]
+
+
+async def mark(store: Store, *wanted: tuple[str, str], processor: str = "p") -> list[Mark]:
+    """Marks subjects with facets."""
+    async with store.db.write() as tx:
+        return await store.marks.add(tx, processor, wanted)
+
+
+async def clear(
+    store: Store, marks: Sequence[Mark], published: Mapping[str, int] | None = None, nulled: Collection[str] = ()
+) -> None:
+    """Clears marks of "p", as its publisher does."""
+    async with store.db.write() as tx:
+        await store.marks.clear(tx, "p", marks, dict(published or {}), nulled)
 
 
 async def link(store: Store, *pairs: tuple[str, str, float], processor: str = "p") -> list[Mark]:

@@ -9,7 +9,7 @@ from stream.core.sheet import Changes
 from stream.errors import ClaimLost, Conflict
 from stream.message import Partition
 from stream.store import Work
-from tests.contracts.stores import KINDS, LOG, OTHER, TRACK, claimed, dead, forget, hold, put, values
+from tests.contracts.stores import KINDS, LOG, OTHER, TRACK, claimed, clear, dead, forget, hold, mark, put, values
 
 ROW, SECOND = ("t", "user:1"), ("t", "user:2")
 
@@ -153,28 +153,28 @@ async def test_marks_have_growing_revisions_and_a_newer_one_replaces_an_older(st
     assert [(m.subject, m.facet) for m in first] == list(wanted.marks)
     assert max(m.revision for m in first) < second[0].revision
     assert await store.marks.open("p") == [first[1], second[0]]
-    await store.marks.clear("p", first, {}, ())
+    await clear(store, first)
     assert await store.marks.open("p") == second
     assert await store.marks.open("q") == []
 
 
 async def test_a_revision_never_repeats_after_reopening(kind):
     async with kind.open() as store:
-        before = await store.marks.again("p", [("user:1", "traits")])
-        await store.marks.clear("p", before, {}, ())
+        before = await mark(store, ("user:1", "traits"))
+        await clear(store, before)
     async with kind.open() as store:
-        assert (await store.marks.again("q", [("user:1", "traits")]))[0].revision > before[0].revision
+        assert (await mark(store, ("user:1", "traits"), processor="q"))[0].revision > before[0].revision
 
 
 async def test_which_keys_hold_a_published_value_is_kept_until_they_are_nulled(store):
-    await store.marks.clear("p", [], {"user:1": 1, "user:2": 2}, ())
-    await store.marks.clear("p", [], {"user:3": 3}, {"user:1"})
+    await clear(store, [], {"user:1": 1, "user:2": 2})
+    await clear(store, [], {"user:3": 3}, {"user:1"})
     async with store.db.read() as tx:
         assert await store.marks.has_value(tx, ["user:1", "user:2", "user:3", "user:4"]) == {"user:2", "user:3"}
 
 
 async def test_open_marks_come_in_pages_the_oldest_first(store):
-    marks = await store.marks.again("p", [(f"user:{n}", "traits") for n in range(5)])
+    marks = await mark(store, *[(f"user:{n}", "traits") for n in range(5)])
     assert await store.marks.open("p", limit=2) == marks[:2]
 
 
@@ -357,8 +357,9 @@ async def test_a_batch_of_thousands_of_rows_is_read_and_written_at_once(store):
     assert (await store.load(keys)).tombstones == {"user:1": 3.0}
 
 
-async def test_positions_that_retention_counts_on_are_those_of_every_processor(store):
+async def test_positions_that_retention_counts_on_are_those_of_every_processor_in_this_log(store):
     claims = await claimed(store, "p", TRACK, OTHER)
     await put(store, claims, {}, positions={TRACK: 7})
     await claimed(store, "q", Partition("segment.page", 0))
-    assert await store.positions.synced() == {"p": {TRACK: 7, OTHER: 0}, "q": {Partition("segment.page", 0): 0}}
+    await store.positions.claim("r", {TRACK: 5}, "another log")
+    assert await store.positions.synced(LOG) == {"p": {TRACK: 7, OTHER: 0}, "q": {Partition("segment.page", 0): 0}}

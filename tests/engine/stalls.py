@@ -51,6 +51,18 @@ def stalled(of: Any, method: str, stall: Stall) -> Any:
     return Over(of, **{method: wait_and_run})
 
 
+def stalled_write(db: Any, stall: Stall) -> Any:
+    """The same database, where whoever wants to write waits at the stall."""
+
+    @asynccontextmanager
+    async def write(*args: Any, **more: Any) -> AsyncIterator[Any]:
+        await stall.pass_through()
+        async with db.write(*args, **more) as tx:
+            yield tx
+
+    return Over(db, write=write)
+
+
 def stall_commit(system: Embedded, processor: str) -> Stall:
     """The processor's next batch is loaded and handled, and then waits before it is written."""
     stall, projector = Stall(), system.projectors[processor]

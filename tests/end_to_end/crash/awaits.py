@@ -16,6 +16,8 @@ EXCEPTED = {
     "HeldTable.page": _COMMAND,
     "HeldTable.of": _COMMAND,
     "HeldTable.edit": _COMMAND,
+    "Deletions.about": _COMMAND,
+    "People.unlinked": _COMMAND,
     "Positions.fates": _COMMAND,
     "Requests.ask": _COMMAND,
     "Requests.get": _COMMAND,

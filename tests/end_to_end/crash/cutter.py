@@ -1,5 +1,5 @@
-"""The cutter: runs the scenario through the real app, and ends the process at one suspension point; then another process
-goes on with the files as they are. A program of its own, so that it forks without threads:
+"""The cutter: runs the scenario through the real app, and ends the process at one suspension point; then another
+process goes on with the files as they are. A program of its own, so that it forks without threads:
 
     python -m tests.end_to_end.crash.cutter FOLDER '{"first": 1, "step": 1}'
 
@@ -29,6 +29,7 @@ from tests.end_to_end.crash.points import Place, Point
 from tests.end_to_end.crash.scenario import PEOPLE, START, Scenario, running, site
 
 _CUT = 137
+_SECOND_POINTS = 250  # among the first of those who go on
 _RUN_S = 60  # a run that takes longer hangs
 _FILES = ("log.db", "log.db-wal", "state.db", "state.db-wal")
 
@@ -40,6 +41,7 @@ class Orders(Struct, kw_only=True):
     step: int = 1
     places: list[str] = []  # names of functions
     fault: str = ""
+    twice: bool = False  # the process that goes on is cut, too
     hold: bool = False  # instead of ending it, hold the member while a second one takes over
     until_problem: bool = False  # one is enough
 
@@ -69,18 +71,20 @@ class Run(Struct, kw_only=True):
 
 
 class Knife:
-    """Counts points, and ends the process at one. The same task on the same place with the same files on the disk is the
-    same point: what a cut leaves is what is on the disk, and those who only look every now and then change nothing."""
+    """Counts points, and ends the process at one.
+
+    The same place with the same files is the same point, however often it is passed: what a cut leaves is the files,
+    and those who only look every now and then do not change them."""
 
     def __init__(self, folder: Path, number: int = 0, place: str = "") -> None:
         self.points = 0
         self.seen: set[Place] = set()
         self._folder, self._number, self._place = folder, number, place
         self._passed: set[tuple[object, ...]] = set()
+        self._files = [str(folder / "data" / name) for name in _FILES]
 
     def hear(self, point: Point) -> None:
-        sizes = tuple(size(self._folder / "data" / name) for name in _FILES)
-        passed = (*point.places, *sizes)
+        passed = (*point.places, *map(size, self._files))
         if passed in self._passed:
             return
         self._passed.add(passed)
@@ -96,7 +100,8 @@ class Knife:
         (self._folder / "run").write_bytes(msgspec.msgpack.encode(run))
 
 
-def size(file: Path) -> int:
+def size(file: str) -> int:
+    """In bytes; -1 if there is no such file."""
     try:
         return os.stat(file).st_size
     except FileNotFoundError:
@@ -199,13 +204,17 @@ def _numbers(orders: Orders) -> Iterator[tuple[int, str]]:
 
 def _cut(folder: Path, expected: Outcome, orders: Orders, number: int, place: str) -> Report:
     site(folder)
+    problems: list[str] = []
     if orders.hold:
         first = last = forked(folder, lambda: play(folder, Knife(folder), orders.fault, Hold(number)))
     else:
         first = forked(folder, lambda: play(folder, Knife(folder, number, place), orders.fault))
+        if orders.twice:
+            second = 1 + number * 37 % _SECOND_POINTS
+            problems += forked(folder, lambda: play(folder, Knife(folder, second), orders.fault)).problems
         last = forked(folder, lambda: play(folder, Knife(folder), orders.fault)) if first.point else first
     shutil.rmtree(folder)
-    problems = [*first.problems, *(last.problems if last is not first else ())]
+    problems += [*first.problems, *(last.problems if last is not first else ())]
     return Report(
         number=number,
         point=first.point,

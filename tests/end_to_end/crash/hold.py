@@ -1,5 +1,5 @@
-"""Hold: a member is held at a suspension point while a second one takes its partitions and deals with everything. Then the
-first goes on, as a process does that was stopped for too long; nothing that it does may count."""
+"""Hold: a member is held at a suspension point while a second one takes its partitions and deals with everything. Then
+the first goes on, as a process does that was stopped for too long; nothing that it does may count."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""An event loop for cuts that repeat: blocking calls run on the loop, one at each of its rounds, and idle time is skipped.
+"""An event loop for cuts that repeat: blocking calls run on the loop, in its next round, and idle time is skipped.
 
 A call that a task waits for has not begun when the task suspends, and has ended when it goes on. So "cut at the k-th
 suspension" says what was done and what was not, as it would not if a thread did it at a moment of its own. What runs is

@@ -8,7 +8,6 @@ import msgspec
 
 from stream import events, topics
 from stream.events import Event
-from stream.log.sqlite import SqliteHistory
 from stream.message import Partition
 from stream.processor import Projection
 from stream.snapshot import read
@@ -32,7 +31,11 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     def differences(self, other: "Outcome") -> list[str]:
         """What is not the same, named."""
-        return [line for field in self.__struct_fields__ for line in _lines(field, getattr(self, field), getattr(other, field))]
+        return [
+            line
+            for field in self.__struct_fields__
+            for line in _lines(field, getattr(self, field), getattr(other, field))
+        ]
 
 
 async def unsettled(log: Any, store: Store, projections: Sequence[Projection]) -> list[str]:
@@ -73,7 +76,10 @@ async def violations(log: Any, store: Store, projections: Sequence[Projection], 
     """What holds in every settled run, and does not in this one."""
     found = await unsettled(log, store, projections)
     bounds = await log.bounds(topics.RAW.values())
-    raw = {kind: [(d.partition, events.decode(d.message, d.time)) async for d in log.read(topic)] for kind, topic in topics.RAW.items()}
+    raw = {
+        kind: [(d.partition, events.decode(d.message, d.time)) async for d in log.read(topic)]
+        for kind, topic in topics.RAW.items()
+    }
     kept = {event.message_id for read in raw.values() for _, event in read}
     found += [f"{message_id} was acknowledged, and is gone" for message_id in acked if message_id not in kept]
     found += await _fates(store, projections, bounds)
@@ -87,19 +93,22 @@ async def violations(log: Any, store: Store, projections: Sequence[Projection], 
 async def _fates(
     store: Store, projections: Sequence[Projection], bounds: Mapping[Partition, tuple[int, int]]
 ) -> list[str]:
+    """Every offset that was read has one fate; what is held has not left."""
     async with store.db.read() as tx:
         tallies = await tx.all("SELECT processor, topic, part, fate, amount FROM tallies")
         held = dict(await tx.all("SELECT processor, count(*) FROM held GROUP BY processor"))
     found = []
     for processor in projections:
-        mine = [(Partition(topic, part), fate, amount) for name, topic, part, fate, amount in tallies if name == processor.name]
+        name, read = processor.name, {topics.RAW[kind] for kind in processor.topics}
+        mine = [(Partition(topic, part), fate, amount) for of, topic, part, fate, amount in tallies if of == name]
         for at, (first, end) in bounds.items():
             fates = sum(amount for where, fate, amount in mine if where == at and not fate.startswith("left:"))
-            if at.topic.rpartition(".")[2] in processor.topics and fates != end - first:
-                found.append(f"{processor.name} gave {fates} fates to the {end - first} of {at.topic}/{at.number}")
-        inside = sum(-amount if fate.startswith("left:") else amount for _, fate, amount in mine if "held" in (fate, fate[:4]) or fate.startswith("left:"))
-        if inside != held.get(processor.name, 0):
-            found.append(f"{processor.name} holds {held.get(processor.name, 0)}, and its fates say {inside}")
+            if at.topic in read and fates != end - first:
+                found.append(f"{name} gave {fates} fates to the {end - first} of {at.topic}/{at.number}")
+        came = sum(amount for _, fate, amount in mine if fate == "held")
+        left = sum(amount for _, fate, amount in mine if fate.startswith("left:"))
+        if came - left != held.get(name, 0):
+            found.append(f"{name} holds {held.get(name, 0)}: {came} came there, {left} left")
     return found
 
 
@@ -135,7 +144,11 @@ async def _revisions(log: Any) -> list[str]:
             published = msgspec.json.decode(value)
             said.setdefault(key, []).append((published["revision"], _marked(published["person"])))
     newest = {key: (max(values, key=lambda value: value[0]), values[-1]) for key, values in said.items() if values}
-    return [f"{key!r}: revision {high[0]} is not what {last[0]} says" for key, (high, last) in newest.items() if high[1] != last[1]]
+    return [
+        f"{key!r}: revision {high[0]} is not what {last[0]} says"
+        for key, (high, last) in newest.items()
+        if high[1] != last[1]
+    ]
 
 
 async def _stale(log: Any, store: Store) -> list[str]:
@@ -177,5 +190,7 @@ def _plain(person: Any) -> Any:
 
 def _lines(name: str, mine: Any, theirs: Any) -> list[str]:
     if isinstance(mine, dict) and isinstance(theirs, dict):
-        return [line for key in sorted({*mine, *theirs}) for line in _lines(f"{name}.{key}", mine.get(key), theirs.get(key))]
+        return [
+            line for key in sorted({*mine, *theirs}) for line in _lines(f"{name}.{key}", mine.get(key), theirs.get(key))
+        ]
     return [] if mine == theirs else [f"{name} is {mine} instead of {theirs}"]

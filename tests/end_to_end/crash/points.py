@@ -40,10 +40,10 @@ Hear = Callable[[Point], Awaitable[None] | None]
 
 
 def watch(loop: asyncio.AbstractEventLoop, hear: Hear, spared: str) -> None:
-    """Has `hear` told whenever a task suspends inside stream/, but for tasks whose coroutine has the spared name."""
+    """Has `hear` told whenever a task suspends inside stream/, but for coroutines whose name starts as spared."""
 
     def create(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
-        watched = inspect.iscoroutine(coro) and not coro.cr_code.co_name.startswith(spared)
+        watched = inspect.iscoroutine(coro) and not coro.cr_code.co_name.strip("_").startswith(spared)
         return asyncio.Task(_driven(coro, hear) if watched else coro, loop=loop, **more)
 
     loop.set_task_factory(create)

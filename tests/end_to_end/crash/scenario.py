@@ -140,7 +140,11 @@ class Scenario:
         await self._until(done, f"{kind} is carried out")
 
     async def _holds(self) -> bool:
-        return {held.subject for held in await self._store.held.page("purchases")} >= {"user:bob", "user:dan", "user:ann"}
+        return {held.subject for held in await self._store.held.page("purchases")} >= {
+            "user:bob",
+            "user:dan",
+            "user:ann",
+        }
 
     async def _forgotten(self) -> bool:
         found = await self._store.deletions.every()
@@ -181,13 +185,17 @@ async def running(config: Config, clock: Callable[[], float]) -> AsyncIterator[t
 
 
 async def post(url: str, body: bytes, signature: str) -> int:
-    """The status of the answer to one request on a connection of its own."""
+    """The status of the answer to one request on a connection of its own. Raises OSError if there is none."""
     at = urlsplit(url)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     head = f"POST /segment HTTP/1.1\r\nHost: test\r\nX-Signature: {signature}\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
-    answer = await reader.read()
-    writer.close()
+    try:
+        answer = await reader.read()
+    finally:
+        writer.close()
+    if not answer:
+        raise ConnectionResetError("closed without an answer")
     return int(answer.split(None, 2)[1])
 
 
