@@ -5,14 +5,24 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import msgspec
 
+from benchmarks import traffic
 from benchmarks.load import Order, Result
+from benchmarks.served import config
 from benchmarks.table import Goal, Row, ratio
 from benchmarks.traffic import Mix
+from stream import lag, topics
+from stream.app import build
+from stream.log.sqlite import SqliteHistory
+from stream.message import Partition
+from stream.store import Store
+
+_LOOK_S = 0.002  # how often another process asks the log for news
 
 
 async def post(quick: bool) -> Row:
@@ -47,6 +57,82 @@ async def batch(quick: bool) -> Row:
     )
     figures = {"events/s": ours, "plain events/s": plain}
     return Row("batch", "batch POST of 1,000 events, durable", "cutting and routing only", goals, figures)
+
+
+async def half(quick: bool) -> Row:
+    """Single events at half of what the receiver can take, with the four projections keeping up."""
+    seconds = 4.0 if quick else 10.0
+    with tempfile.TemporaryDirectory() as folder:
+        async with _served("whole", Path(folder)) as port:
+            rate = await _half()
+            await _load(Order(port=port, seconds=2.0, rate=rate))
+            result = await _load(Order(port=port, seconds=seconds, rate=rate, mix=Mix(first=1_000_000)))
+            behind = await _behind(Path(folder)) / rate
+    goals = (
+        Goal("ms p99", 1_000 * result.wait(0.99), 20.0, at_most=True),
+        Goal("s behind at the end", behind, 1.0, at_most=True),
+    )
+    figures = {"requests/s": [rate], "p50 s": [result.wait(0.5)], "p99 s": [result.wait(0.99)]}
+    return Row("half", f"the same at half load ({rate:,.0f}/s), four projections keeping up", "-", goals, figures)
+
+
+async def changed(quick: bool) -> Row:
+    """From a POST that changes a trait to its message in person.changed, as another process reads it."""
+    seconds, share = (4.0 if quick else 10.0), 0.01
+    with tempfile.TemporaryDirectory() as folder:
+        async with _served("whole", Path(folder)) as port:
+            rate = await _half()
+            await _load(Order(port=port, seconds=2.0, rate=rate))
+            order = Order(port=port, seconds=seconds, rate=rate, mix=Mix(first=1_000_000, identifies=share))
+            waits = await _seen(Path(folder), order)
+    p95 = sorted(waits)[int(0.95 * len(waits))]
+    goals = (Goal("ms p95", 1_000 * p95, 50.0, at_most=True),)
+    figures = {"requests/s": [rate], "seen": [float(len(waits))], "p50 s": [statistics.median(waits)], "p95 s": [p95]}
+    return Row("changed", "POST to readable in person.changed, at half load", "-", goals, figures)
+
+
+async def _half() -> float:
+    """Half of the requests that the receiver answers in a second, at full load."""
+    async with _served("receiver") as port:
+        await _load(Order(port=port, seconds=1.0))
+        return statistics.median([(await _load(Order(port=port, seconds=1.0))).per_second for _ in range(3)]) / 2
+
+
+async def _behind(folder: Path) -> int:
+    """How many messages the projection that is furthest behind has yet to read."""
+    settings = config(folder)
+    async with (
+        SqliteHistory.open_readonly(folder / "log.db") as log,
+        Store.open(settings.store.url, settings.identity) as store,
+    ):
+        return max(one.behind for one in await lag.measure(log, await store.positions.all(), build(settings)))
+
+
+async def _seen(folder: Path, order: Order) -> list[float]:
+    """For each person that the load changes: seconds from when its POST was due to when the change was read."""
+    assert order.rate is not None
+    sent = traffic.events(order.mix, int(order.rate * order.seconds))
+    due = {
+        f"user:{user}": n / order.rate for n, (kind, user, _) in reversed(list(enumerate(sent))) if kind == "identify"
+    }
+    seen: dict[str, float] = {}
+    async with SqliteHistory.open_readonly(folder / "log.db", wait=_LOOK_S) as log:
+        bounds = await log.bounds([topics.PERSON_CHANGED])
+        starts = {partition: end for partition, (_, end) in bounds.items()}
+
+        async def start(partitions: Collection[Partition]) -> dict[Partition, int]:
+            return {partition: starts[partition] for partition in partitions}
+
+        async def stop(partitions: Collection[Partition]) -> None:
+            pass
+
+        async with log.consume("benchmark", [topics.PERSON_CHANGED], start, stop) as cursor:
+            running = asyncio.create_task(_load(order))
+            while not running.done() or len(seen) < len(due):
+                for delivery in await cursor.fetch(1_000):
+                    seen.setdefault(delivery.message.key.decode(), time.monotonic())
+            begun = (await running).begun
+    return [seen[person] - begun - at for person, at in due.items()]
 
 
 @contextlib.asynccontextmanager

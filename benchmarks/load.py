@@ -7,6 +7,7 @@ receiver that is measured.
 import asyncio
 import os
 import sys
+import time
 from collections import deque
 from typing import cast
 
@@ -32,8 +33,9 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What was answered with success; times in seconds since the start, in the order of the answers."""
+    """What was answered with success, and how long each took in seconds. `begun` is of time.monotonic."""
 
+    begun: float
     seconds: float
     requests: int
     failed: int
@@ -87,11 +89,11 @@ class _Load:
     async def run(self) -> Result:
         for _ in range(self._order.connections):
             await self._loop.create_connection(lambda: self._joined(_Connection(self)), "127.0.0.1", self._order.port)
-        self._begun = self._loop.time()
+        begun, self._begun = time.monotonic(), self._loop.time()
         self._ends = self._begun + self._order.seconds
         await (self._by_answers() if self._order.rate is None else self._by_the_clock(self._order.rate))
         took = self._loop.time() - self._begun
-        return Result(seconds=took, requests=len(self._waits), failed=self._failed, waits=self._waits)
+        return Result(begun=begun, seconds=took, requests=len(self._waits), failed=self._failed, waits=self._waits)
 
     def answered(self, connection: _Connection, due: float, good: bool) -> None:
         now = self._loop.time()
@@ -113,6 +115,10 @@ class _Load:
         self._idle.append(connection)
         return connection
 
+    @property
+    def _busy(self) -> bool:
+        return len(self._idle) < self._order.connections
+
     async def _by_answers(self) -> None:
         for connection in [self._idle.pop() for _ in range(len(self._idle))]:
             self._send(connection, self._loop.time())
@@ -131,7 +137,7 @@ class _Load:
         await self._all_answered()
 
     async def _all_answered(self) -> None:
-        while self._loop.time() < self._ends + 30 and (self._due or len(self._idle) < self._order.connections):
+        while self._loop.time() < self._ends + 30 and (self._due or self._busy):  # noqa: ASYNC110
             await asyncio.sleep(_TICK_S)
 
     def _send(self, connection: _Connection, due: float) -> None:

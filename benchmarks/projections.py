@@ -37,9 +37,6 @@ class Nothing(Projection):
     def handle(self, event: Event) -> None:
         pass
 
-    def subjects(self, event: Event) -> tuple[str, ...]:
-        return ()
-
 
 class _Course(Struct, frozen=True):
     """How much is dealt with before the clock starts, and while it runs."""
@@ -53,7 +50,9 @@ async def nothing(quick: bool) -> Row:
     """A projection that does nothing."""
     ours, loop = await _compare(lambda log: Nothing(), traffic.Mix(), _course(quick), lambda _: plain.route)
     goals = (Goal("of its events/s", ratio(ours, loop), 0.5),)
-    return _row("nothing", "a projection that does nothing", "read, decode routing fields, save position", goals, ours, loop)
+    return _row(
+        "nothing", "a projection that does nothing", "read, decode routing fields, save position", goals, ours, loop
+    )
 
 
 async def profiles(quick: bool) -> Row:
@@ -99,7 +98,7 @@ def _fold(loop: plain.Loop) -> plain.Deal:
 async def _compare(
     build: Callable[[Path], Projection], mix: traffic.Mix, course: _Course, deal: Callable[[plain.Loop], plain.Deal]
 ) -> tuple[list[float], list[float]]:
-    """Events per second of ours and of the plain loop, in turn, each round from empty state; the first one only warms."""
+    """Events per second of ours and of the plain loop, in turn, each round from empty state; the first warms."""
     ours, loop = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -151,4 +150,5 @@ async def _stepping(log: Log, projection: Projection, state: Path) -> AsyncItera
             yield lambda: projector.step(cursor)
 
 
+_ROUTE = "read, decode routing fields, save position"
 _FOLD = "read, decode, fold by user, one upsert a batch, save position"

@@ -6,7 +6,6 @@ against.
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -96,7 +95,6 @@ _ROUTE = msgspec.json.Decoder(_Route)
 
 if __name__ == "__main__":
     tune()
-    if os.environ.get("BENCH_PIN") and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {0})
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(sys.argv[1], Path(sys.argv[2])))

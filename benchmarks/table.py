@@ -74,9 +74,7 @@ def save(rows: Iterable[Row], path: Path) -> None:
         "system": platform.platform(),
         "cores": os.cpu_count(),
     }
-    found = [
-        {**msgspec.to_builtins(row), "reached": {goal.name: goal.reached for goal in row.goals}} for row in rows
-    ]
+    found = [{**msgspec.to_builtins(row), "reached": {goal.name: goal.reached for goal in row.goals}} for row in rows]
     path.write_text(json.dumps({"machine": machine, "rows": found}, indent=1) + "\n", "utf-8")
 
 

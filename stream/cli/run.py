@@ -10,6 +10,7 @@ import click
 import msgspec
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from stream.app import App, tune
 from stream.cli.frame import Frame, json_option
@@ -91,9 +92,9 @@ async def _status(app: App) -> None:
             live.update(_line(rate, lags, held, app.worker.stopped), refresh=True)
 
 
-def _line(rate: float, lags: dict[str, int], held: int, stopped: dict[str, str]) -> str:
-    behind = "  ".join(f"{name} {'stopped' if name in stopped else lag}" for name, lag in lags.items())
-    return f"{rate:,.0f} messages/s kept   lag: {behind}   held: {held}"
+def _line(rate: float, lags: dict[str, int], held: int, stopped: dict[str, str]) -> Text:
+    behind = ", ".join(f"{name} {'stopped' if name in stopped else lag}" for name, lag in lags.items())
+    return Text(f"{rate:,.0f} events/s in; lag: {behind}; held: {held}", no_wrap=True, overflow="ellipsis")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -48,6 +48,7 @@ class SqliteCursor:
             self._member.changed.clear()
             last = loop.time() >= deadline
             if (taken := await self._take(limit)) or last:
+                await asyncio.sleep(0)  # also whoever does not wait, and asks again at once, lets others run
                 return taken
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
