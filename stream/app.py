@@ -86,6 +86,8 @@ class App:
 
     async def ready(self) -> str | None:
         """None if events are taken and every processor runs; otherwise what is wrong."""
+        if trouble := await self.log.trouble():
+            return trouble
         stopped = self.worker.stopped
         return f"stopped: {', '.join(sorted(stopped))}" if stopped else None
 

@@ -1,12 +1,13 @@
 """The embedded log: one SQLite file, one process that writes it, one thread that does. See Log and Cursor."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from stream.errors import LogError, LogFull
+from stream.errors import LogError, LogFull, LogUnavailable
 from stream.log import Cursor, OnAssign, OnRevoke
 from stream.log.members import Group, Member
 from stream.log.partitioner import partition_of
@@ -160,6 +161,14 @@ class SqliteLog(SqliteHistory):
         if queued and queued + size > self._queue_bytes:
             raise LogFull(f"{queued} bytes wait to be written, {size} more would pass the bound of {self._queue_bytes}")
         await self._writer.append(parts, len(messages), size)
+
+    async def trouble(self) -> str | None:
+        """Why nothing can be appended now; None if something can. After a failure it is tried anew at each call: nobody
+        sends events to a receiver that is not ready, so no append would tell that there is room again."""
+        if self._writer.failure is not None:
+            with contextlib.suppress(LogUnavailable):
+                await self._writer.turn(lambda connection: connection.execute("UPDATE log SET tries = tries + 1"))
+        return self._writer.failure
 
     async def retain(self, keep_from: Mapping[Partition, int], older_than: float, max_bytes: int) -> int:
         """Deletes what was taken before `older_than` (seconds since the epoch), and, while the log holds more than

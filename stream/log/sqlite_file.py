@@ -26,7 +26,7 @@ _BUSY_MS = 5000
 # row's time. `start` is where a partition begins once retention has deleted from it, so that offsets never come again:
 # the largest key of an emptied table would be forgotten. A commit touches no other table, so it costs no other page.
 _SCHEMA = """
-CREATE TABLE log (identity TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE log (identity TEXT NOT NULL, created REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE partition (
     id INTEGER PRIMARY KEY, topic TEXT NOT NULL, number INTEGER NOT NULL, start INTEGER NOT NULL DEFAULT 0,
     UNIQUE (topic, number));
@@ -138,7 +138,7 @@ def _begin(connection: Connection, path: Path, now: float) -> None:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id={_APPLICATION}")
     connection.execute(f"PRAGMA user_version={_VERSION}")
-    connection.execute("INSERT INTO log VALUES (?, ?)", (uuid4().hex, now))
+    connection.execute("INSERT INTO log (identity, created) VALUES (?, ?)", (uuid4().hex, now))
 
 
 def _refuse_others(connection: Connection, path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Any
 
@@ -37,10 +37,10 @@ class Queue:
         self._changed = threading.Condition()
         self._closed = False
 
-    def put(self, item: Append | Turn) -> None:
+    def put(self, items: Iterable[Append | Turn]) -> None:
         """Adds to the end."""
         with self._changed:
-            self._items.append(item)
+            self._items.extend(items)
             self._changed.notify()
 
     def close(self) -> None:

@@ -25,11 +25,13 @@ class Writer:
         self.appended_messages = 0
         self.appended_bytes = 0
         self.commits = 0
+        self.failure: str | None = None  # why the last transaction failed, until one succeeds
         self._path = path
         self._clock = clock
         self._on_commit = on_commit
         self._loop = asyncio.get_running_loop()
         self._queue = Queue()
+        self._coming: list[Append | Turn] = []
         self._connection: Connection | None = None
         self._ends: Ends = {}
         self._time = 0.0
@@ -42,17 +44,18 @@ class Writer:
         """Queues messages. The future is done when they are durable, or has LogUnavailable."""
         append = Append(parts, count, size, self._loop.create_future())
         self.queued_bytes += size
-        self._queue.put(append)
+        self._put(append)
         return append.done
 
     def turn(self, work: Callable[[Connection], Any], durable: bool = True) -> asyncio.Future[Any]:
         """Queues a transaction. The future has its result, or LogUnavailable."""
         turn = Turn(work, durable, self._loop.create_future())
-        self._queue.put(turn)
+        self._put(turn)
         return turn.done
 
     async def close(self, patience: float) -> None:
         """Writes what is queued, for at most `patience` seconds; what is left then is refused. Ends the threads."""
+        self._hand_over()
         self._queue.close()
         try:
             await asyncio.to_thread(self._thread.join, patience)
@@ -60,6 +63,17 @@ class Writer:
             self._abandoned = True
             await asyncio.to_thread(self._thread.join)
             await asyncio.to_thread(self._checkpoints.close)
+
+    def _put(self, item: Append | Turn) -> None:
+        # All that comes in one round of the loop goes over together: each commit makes the loop wait for the interpreter
+        # a few times (measured at 64 connections: commits of 10 appends, where they could be of 30).
+        if not self._coming:
+            self._loop.call_soon(self._hand_over)
+        self._coming.append(item)
+
+    def _hand_over(self) -> None:
+        items, self._coming = self._coming, []
+        self._queue.put(items)
 
     # From here on: the writer's thread.
 
@@ -77,6 +91,7 @@ class Writer:
         except Exception as error:  # whatever it was: nobody is told that it is durable, and nobody waits for ever
             self._loop.call_soon_threadsafe(self._refuse, group, self._failed(error))
         else:
+            self.failure = None
             self._loop.call_soon_threadsafe(self._settle, group, touched)
             self._checkpoints.wrote(sum(append.size for append in group))
 
@@ -103,6 +118,7 @@ class Writer:
         except Exception as error:
             self._loop.call_soon_threadsafe(_fail, turn.done, self._failed(error))
         else:
+            self.failure = None
             self._loop.call_soon_threadsafe(_finish, turn.done, result)
 
     def _connected(self) -> Connection:
@@ -118,6 +134,7 @@ class Writer:
         self._disconnect()
         failure = LogUnavailable(f"cannot write the log at {self._path}: {error}")
         failure.__cause__ = error
+        self.failure = str(failure)
         return failure
 
     def _disconnect(self) -> None:

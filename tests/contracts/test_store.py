@@ -1,6 +1,5 @@
-"""The contract of the store, on every database it runs on: rows, claims, positions, marks, held deliveries, requests."""
+"""The contract of the store, on every database that it runs on: rows, claims, positions, marks."""
 
-import asyncio
 import itertools
 
 import pytest
@@ -9,7 +8,7 @@ from stream.core.sheet import Changes
 from stream.errors import ClaimLost, Conflict
 from stream.message import Partition
 from stream.store import Work
-from tests.contracts.stores import KINDS, LOG, OTHER, TRACK, claimed, clear, dead, forget, hold, mark, put, values
+from tests.contracts.stores import KINDS, LOG, OTHER, TRACK, claimed, clear, dead, forget, mark, put, values
 
 ROW, SECOND = ("t", "user:1"), ("t", "user:2")
 
@@ -176,173 +175,6 @@ async def test_which_keys_hold_a_published_value_is_kept_until_they_are_nulled(s
 async def test_open_marks_come_in_pages_the_oldest_first(store):
     marks = await mark(store, *[(f"user:{n}", "traits") for n in range(5)])
     assert await store.marks.open("p", limit=2) == marks[:2]
-
-
-async def test_a_held_delivery_is_read_back_whole(store):
-    one = dead(edited=None)
-    await hold(store, one)
-    (found,) = await store.held.page()
-    assert found == type(one)(**{**{f: getattr(one, f) for f in one.__struct_fields__}, "id": found.id})
-    assert await store.held.get(found.id) == found
-    assert await store.held.get(found.id + 1) is None
-
-
-async def test_what_failed_again_counts_its_attempts_and_what_left_is_gone(store):
-    await hold(store, dead())
-    (held,) = await store.held.page()
-    async with store.db.write() as tx:
-        await store.held.fail(tx, held.id, "other", "trace")
-    again = await store.held.get(held.id)
-    assert again is not None and (again.attempts, again.reason, again.trace) == (2, "other", "trace")
-    async with store.db.write() as tx:
-        assert await store.held.remove(tx, held.id)
-        assert not await store.held.remove(tx, held.id)
-    assert await store.held.page() == []
-
-
-async def test_an_edit_is_tried_instead_and_keeps_the_original(store):
-    await hold(store, dead())
-    (held,) = await store.held.page()
-    assert held.to_try is held.delivery
-    assert await store.held.edit(held.id, b'{"a":2}')
-    (edited,) = await store.held.page()
-    assert edited.delivery == held.delivery
-    assert edited.to_try.message.value == b'{"a":2}'
-    assert (edited.to_try.offset, edited.to_try.message.headers) == (0, held.delivery.message.headers)
-    assert not await store.held.edit(held.id + 1, b"{}")
-
-
-async def test_held_deliveries_come_in_pages_by_processor_reason_and_subject(store):
-    await hold(store, *[dead(f"user:{n % 2}", offset=n, reason=f"why{n % 3}") for n in range(6)])
-    await hold(store, dead(offset=0, processor="q"))
-    every = await store.held.page()
-    assert [held.delivery.offset for held in every] == [0, 1, 2, 3, 4, 5, 0]
-    assert await store.held.page(limit=2, after=every[1].id) == every[2:4]
-    assert [held.delivery.offset for held in await store.held.page("p", "why1")] == [1, 4]
-    assert [held.delivery.offset for held in await store.held.of(["user:0"])] == [0, 2, 4]
-    assert await store.held.counts() == {"p": {"why0": 2, "why1": 2, "why2": 2}, "q": {"why": 1}}
-
-
-async def test_a_held_delivery_is_settled_once(store):
-    claims = await claimed(store)
-    await hold(store, dead())
-    (held,) = await store.held.page()
-    await put(store, claims, {ROW: "1"}, settled=held.id)
-    with pytest.raises(Conflict):
-        await put(store, claims, {ROW: "2"}, settled=held.id)
-    assert await values(store, ROW) == ["1"]
-
-
-async def test_a_request_is_open_until_it_is_finished_and_then_names_nobody(kind):
-    async with kind.open() as asking, kind.open() as running:
-        number = await asking.requests.ask("forget", {"userId": "1"}, "ops", 5.0)
-        second = await asking.requests.ask("resume", {}, "ops", 6.0)
-        first, _ = await running.requests.open()
-        assert (first.id, first.kind, first.args, first.who, first.asked) == (
-            number,
-            "forget",
-            {"userId": "1"},
-            "ops",
-            5.0,
-        )
-        await running.requests.finish(number, "done so", 7.0)
-        assert [request.id for request in await asking.requests.open()] == [second]
-        done = await asking.requests.get(number)
-    assert done is not None and (done.result, done.done, done.args) == ("done so", 7.0, {})
-
-
-async def test_the_audit_keeps_who_did_what_to_whom_the_newest_first(store):
-    for number, hashed in enumerate(("h1", "h2", "h1")):
-        await store.requests.note("ops", f"read {number}", hashed, float(number))
-    assert await store.requests.audit("h1") == [(2.0, "ops", "read 2", "h1"), (0.0, "ops", "read 0", "h1")]
-    assert len(await store.requests.audit()) == 3
-
-
-async def test_what_was_retried_of_the_invalid_topic_is_kept_once(store):
-    for _ in range(2):
-        await store.requests.note_retried(1, 7, 5.0)
-    assert await store.requests.retried() == {(1, 7)}
-
-
-async def test_a_stop_outlives_the_process_until_it_is_resumed(kind):
-    async with kind.open() as store:
-        await store.positions.stop("p", "most died", 5.0)
-        await store.positions.stop("p", "most died again", 6.0)
-    async with kind.open() as store:
-        assert await store.positions.stops() == {"p": "most died again"}
-        assert await store.positions.resume("p")
-        assert not await store.positions.resume("p")
-        assert await store.positions.stops() == {}
-
-
-async def test_tables_are_known_from_then_on_whoever_registered_them(kind):
-    async with kind.open() as store:
-        await store.register(["t", "u"])
-    async with kind.open() as store:
-        await store.register(["t", "t@2"])
-        assert sorted(await store.tables()) == ["t", "t@2", "u"]
-
-
-async def test_the_hash_of_a_subject_is_the_same_after_reopening_and_another_in_another_store(kind, tmp_path):
-    async with kind.open() as store:
-        hashed = store.people.hash("user:1")
-        assert "user" not in hashed and hashed != store.people.hash("anon:1")
-    async with kind.open() as store:
-        assert store.people.hash("user:1") == hashed
-    (tmp_path / "other").mkdir()
-    async with type(kind)(tmp_path / "other").open() as store:
-        assert store.people.hash("user:1") != hashed
-
-
-async def test_what_one_process_writes_another_reads_at_the_same_time(kind):
-    async with kind.open() as writing, kind.open() as beside:
-        claims = await claimed(writing)
-        await put(writing, claims, {ROW: "1"}, positions={TRACK: 1}, held=[dead()])
-        assert await values(beside, ROW) == ["1"]
-        (held,) = await beside.held.page()
-        async with writing.db.write() as tx:
-            await writing.positions.advance(tx, "p", {TRACK: 2}, {})
-            assert (await beside.positions.all())["p"] == {TRACK: 1}  # a reader waits for nobody, and sees no half
-        async with beside.db.write() as tx:
-            assert await beside.held.remove(tx, held.id)
-        assert await writing.held.page() == []
-
-
-async def test_two_processes_that_write_the_same_row_do_not_lose_an_update(kind):
-    async def count(store, processor, times):
-        claims = await claimed(store, processor)
-        for _ in range(times):
-            while True:
-                loaded = await store.load([ROW])
-                value = str(int(loaded.rows[ROW].value or 0) + 1)
-                work = Work(processor=processor, claims=claims, loaded=loaded.rows, puts={ROW: value})
-                try:
-                    await store.commit(work)
-                    break
-                except Conflict:
-                    continue
-
-    async with kind.open() as one, kind.open() as other:
-        await asyncio.gather(count(one, "p", 15), count(other, "q", 15))
-        assert await values(one, ROW) == ["30"]
-
-
-async def test_a_transaction_that_is_cut_off_leaves_nothing_and_the_next_one_runs(store):
-    written = asyncio.Event()
-
-    async def cut():
-        async with store.db.write() as tx:
-            await tx.run("INSERT INTO stops (processor, reason, time) VALUES ('p', 'r', 1)")
-            written.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(cut())
-    await written.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await store.positions.stop("q", "r", 1.0)
-    assert await store.positions.stops() == {"q": "r"}
 
 
 @pytest.mark.slow

@@ -4,22 +4,13 @@ import itertools
 
 import pytest
 
-from stream.core.sheet import Changes
-from stream.message import Partition
-from stream.store import Work
 from tests.contracts.stores import (
     KINDS,
-    TRACK,
-    claimed,
     components,
-    dead,
     erase,
     forget,
-    hold,
     link,
-    put,
     tombstones,
-    values,
 )
 
 A, B, K = "anon:1", "anon:2", "anon:kiosk"
@@ -124,7 +115,10 @@ async def test_the_same_id_in_another_space_is_somebody_else(store, spaces):
 
 @pytest.mark.parametrize("first", ["link", "delete"])
 async def test_a_tombstone_spreads_from_a_user_to_whoever_was_seen_as_it_and_not_back(store, first):
-    steps = {"link": lambda: link(store, (A, U, 1.0), (A, V, 2.0), (B, V, 1.0)), "delete": lambda: forget(store, U, 5.0)}
+    steps = {
+        "link": lambda: link(store, (A, U, 1.0), (A, V, 2.0), (B, V, 1.0)),
+        "delete": lambda: forget(store, U, 5.0),
+    }
     for step in sorted(steps, reverse=first == "link"):
         await steps[step]()
     assert await tombstones(store, A, B, U, V) == {A: 5.0, U: 5.0}
@@ -176,104 +170,3 @@ async def test_links_that_are_erased_still_lead_a_later_deletion_to_the_same_sub
     assert await pairs(store) == {}
     await forget(store, U, 9.0, "r2")
     assert await tombstones(store, A, U) == {A: 9.0, U: 9.0}
-
-
-async def test_a_request_is_idempotent_and_goes_from_open_to_done(store):
-    await forget(store, U, 5.0)
-    assert await forget(store, U, 5.0) == []
-    await store.deletions.note_ends("r1", {TRACK: 7})
-    await store.deletions.note_ends("r1", {TRACK: 9})
-    opened = await request(store)
-    assert (opened.state, opened.ends, opened.subjects, opened.authority) == ("open", {TRACK: 7}, (U,), "segment")
-    assert not await store.deletions.finish("r1", 6.0)
-    await erase(store, "r1")
-    assert [deletion.state for deletion in await store.deletions.every("open", "done")] == []
-    assert await store.deletions.finish("r1", 6.0)
-    done = await request(store)
-    assert (done.state, done.finished, done.subjects, done.hash) == ("done", 6.0, (), store.people.hash(U))
-
-
-async def test_a_link_to_a_deleted_user_opens_its_request_again(store):
-    await forget(store, U, 5.0)
-    await store.deletions.note_ends("r1", {TRACK: 7})
-    await erase(store, "r1")
-    await store.deletions.finish("r1", 6.0)
-    marks = await link(store, (A, U, 1.0))
-    opened = await request(store)
-    assert (opened.state, opened.ends, opened.finished, opened.subjects) == ("open", None, None, (A,))
-    assert A in {mark.subject for mark in marks}
-
-
-async def test_a_request_that_is_opened_again_while_it_is_erased_stays_open(store):
-    await forget(store, U, 5.0)
-    await store.deletions.note_ends("r1", {TRACK: 7})
-    await link(store, (A, U, 1.0))  # after the eraser looked, before it erases
-    await erase(store, "r1")
-    assert (await request(store)).state == "open"
-    assert not await store.deletions.finish("r1", 6.0)
-
-
-async def test_addresses_are_kept_on_open_requests_of_their_subject_alone_and_go_with_them(store):
-    await forget(store, U, 5.0, "r1")
-    await forget(store, V, 5.0, "r2")
-    addresses = Changes(addresses={(U, "email:a@b.c"): None, (W, "email:w@b.c"): None})
-    for _ in range(2):
-        await store.commit(Work(processor="p", claims={}, changes=addresses))
-    assert [(await request(store, number)).addresses for number in ("r1", "r2")] == [("email:a@b.c",), ()]
-    await store.deletions.note_ends("r1", {Partition("segment.track", 0): 0})
-    await erase(store, "r1")
-    await store.deletions.finish("r1", 6.0)
-    await store.commit(Work(processor="p", claims={}, changes=addresses))
-    assert (await request(store)).addresses == ()
-
-
-async def test_an_erasure_removes_rows_of_every_table_and_held_deliveries_and_counts_them(store):
-    claims = await claimed(store)
-    await store.register(["t", "t@2"])
-    await put(store, claims, {("t", U): "1", ("t@2", A): "2", ("t", V): "3"})
-    await hold(store, dead(U, 5.0, 0), dead(U, 5.1, 1), dead(A, 4.0, 2), dead(V, 4.0, 3))
-    await link(store, (A, U, 1.0))
-    await forget(store, U, 5.0)
-    assert await erase(store, "r1") == 4
-    assert await values(store, ("t", U), ("t@2", A), ("t", V)) == [None, None, "3"]
-    assert [(held.subject, held.time) for held in await store.held.page()] == [(U, 5.1), (V, 4.0)]
-    assert await store.positions.fates() == {"p": {"left:erased": 2}}
-    assert (await request(store)).erased == 4
-
-
-async def test_what_is_left_of_a_row_is_found_by_the_next_deletion(store):
-    claims = await claimed(store)
-    await store.register(["t"])
-    await link(store, (A, U, 1.0))
-    await put(store, claims, {("t", A): "1"})
-    await forget(store, U, 5.0, "r1")
-    await erase(store, "r1", left='"younger"')
-    await store.deletions.finish("r1", 6.0)
-    assert await values(store, ("t", A)) == ['"younger"']
-    await forget(store, U, 9.0, "r2")
-    await erase(store, "r2")
-    assert await values(store, ("t", A)) == [None]
-
-
-async def test_what_was_created_after_an_erasure_is_found_by_the_next_deletion(store):
-    claims = await claimed(store)
-    await store.register(["t"])
-    await link(store, (A, U, 1.0))
-    await forget(store, U, 5.0, "r1")
-    await erase(store, "r1")
-    await put(store, claims, {("t", A): "1"})
-    await forget(store, U, 9.0, "r2")
-    await erase(store, "r2")
-    assert await values(store, ("t", A)) == [None]
-
-
-async def test_rows_are_known_as_unerased_from_the_tombstone_to_the_erasure(store):
-    claims = await claimed(store)
-    await put(store, claims, {("t", U): "1"})
-    await forget(store, U, 5.0)
-    assert (await store.load([("t", U)])).unerased == {U}
-    await store.deletions.note_ends("r1", {TRACK: 0})
-    await erase(store, "r1")
-    assert (await store.load([("t", U)])).unerased == set()
-    await forget(store, U, 9.0, "r2")
-    assert (await store.load([("t", U)])).unerased == {U}

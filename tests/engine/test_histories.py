@@ -1,15 +1,15 @@
 """Any order, duplication and split of a history, through the real engine, ends in the same people (design §8)."""
 
 import asyncio
-import json
 import os
 import tempfile
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.config import Config, IdentityConfig, PublishConfig
@@ -113,7 +113,7 @@ def _settled(person: dict[str, Any]) -> dict[str, Any]:
 
 def split(messages: list[Message], cuts: list[int]) -> list[list[Message]]:
     edges = [0, *sorted(cut % (len(messages) + 1) for cut in cuts), len(messages)]
-    return [messages[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [messages[start:end] for start, end in pairwise(edges)]
 
 
 @settings(

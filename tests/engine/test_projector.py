@@ -62,7 +62,9 @@ class Moody(Projection):
 
 
 def ending(*ends, kind="track"):
-    return [message(kind, n, userId=f"u{n}", properties={"end": end}, messageId=f"{kind}{n}") for n, end in enumerate(ends)]
+    return [
+        message(kind, n, userId=f"u{n}", properties={"end": end}, messageId=f"{kind}{n}") for n, end in enumerate(ends)
+    ]
 
 
 async def count(system, table, subject):
@@ -95,7 +97,7 @@ async def test_every_delivery_ends_in_one_fate_and_they_add_up(moody):
     await moody.read()
     assert await moody.fates() == {"moody": {"applied": 2, "skipped:not_today": 2, "held": 3}}
     held = {one.reason: one for one in await moody.store.held.page()}
-    assert held.keys() == {"wrong", "bug:ZeroDivisionError"} | {one for one in held if one.startswith("bug:J")}
+    assert held.keys() == {"wrong", "bug:ZeroDivisionError", "bug:UnicodeDecodeError"}
     assert (held["wrong"].subject, held["wrong"].time) == ("user:u2", 2.0)
     assert "ZeroDivisionError: secret" in held["bug:ZeroDivisionError"].trace
     assert [one.behind for one in await lags(moody)] == [0]

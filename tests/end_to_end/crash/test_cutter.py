@@ -26,15 +26,17 @@ AFTER_A_CUT = {"Publisher.recover: self.publish(marks, recovering=True)", "Erase
 
 def cuts(base: Path, *orders: Orders) -> list[Report]:
     """What came of all of them, each in a process of its own, side by side."""
+    folders = [base / f"worker-{number}" for number in range(len(orders))]
     with ExitStack() as stack:
         running = []
-        for number, order in enumerate(orders):
-            (folder := base / f"worker-{number}").mkdir()
+        for folder, order in zip(folders, orders, strict=True):
+            folder.mkdir()
             words = [sys.executable, "-m", cutter.__name__, str(folder), msgspec.json.encode(order).decode()]
-            running.append(stack.enter_context(subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)))
-        found = [msgspec.json.decode(line, type=Report) for one in running for line in one.stdout or ()]
-        assert [one.wait() for one in running] == [0] * len(orders)
-    return found
+            said = stack.enter_context((folder / "reports").open("wb"))
+            running.append(stack.enter_context(subprocess.Popen(words, cwd=ROOT, stdout=said)))
+    assert [one.returncode for one in running] == [0] * len(orders)
+    lines = [line for folder in folders for line in (folder / "reports").read_bytes().splitlines()]
+    return [msgspec.json.decode(line, type=Report) for line in lines]
 
 
 def shared(first: int, step: int, **more: Any) -> list[Orders]:

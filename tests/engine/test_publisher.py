@@ -1,0 +1,112 @@
+"""What is published: whoever changed, once more after a crash, null for whoever is gone, nothing for mere counts."""
+
+import msgspec
+
+from stream import topics
+from tests.embedded import Embedded, config, message
+from tests.engine.outcome import published, ready
+
+YES, NO = ({"consent": {"categoryPreferences": {"ads": word}}} for word in (True, False))
+
+
+async def changed(system):
+    return [msgspec.json.decode(delivery.message.value) for delivery in await system.topic(topics.PERSON_CHANGED)]
+
+
+async def test_who_changed_is_said_by_key_and_facet_and_no_trait_is_in_it(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        email = {"email": "ann@b.c"}
+        await system.send(message("identify", 1, userId="u1", anonymousId="a9", traits=email, context=YES))
+        await system.read()
+        found = await changed(system)
+        assert {one["person"] for one in found} == {"user:u1"}
+        assert {facet for one in found for facet in one["facets"]} == {"traits", "identity", "consent"}
+        assert [one["revision"] for one in found] == sorted(one["revision"] for one in found)
+        assert all(b"ann" not in d.message.value for d in await system.topic(topics.PERSON_CHANGED))
+
+
+async def test_one_batch_publishes_a_person_once_however_often_it_changed(tmp_path):
+    async with Embedded.open(tmp_path, config(tmp_path, ["profiles"])) as system:
+        await ready(system)
+        await system.send(*[message("identify", n, userId="u1", traits={"plan": n}) for n in range(1, 50)])
+        await system.read()
+        assert len(await changed(system)) == 1
+        assert (await published(system))["user:u1"]["traits"] == {"plan": 49}
+
+
+async def test_counts_sightings_and_repeats_publish_nobody(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 1, userId="u1", traits={"plan": 1}, context=YES))
+        await system.read()
+        before = len(await changed(system))
+        await system.send(
+            message("identify", 2, userId="u1", traits={"plan": 1}, context=YES),
+            message("track", 3, userId="u1", event="A"),
+            message("page", 4, userId="u2"),
+        )
+        await system.read()
+        assert len(await changed(system)) == before
+
+
+async def test_marks_that_were_never_published_are_published_at_the_next_start(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 1, userId="u1", traits={"plan": 1}))
+
+        async def cut_off(marks, recovering=False):
+            return None
+
+        system.projectors["profiles"]._publisher.publish = cut_off
+        await system.read()
+        assert await published(system) == {}
+    async with Embedded.open(tmp_path) as system:
+        assert (await published(system))["user:u1"]["traits"] == {"plan": 1}
+        assert await system.store.marks.open("profiles") == []
+
+
+async def test_a_key_that_was_renamed_just_before_a_crash_is_nulled_at_the_next_start(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 1, anonymousId="a9", traits={"plan": 1}))
+        await system.read()
+        publisher = system.projectors["profiles"]._publisher
+
+        async def cut_off(marks, recovering=False):
+            return None
+
+        publisher.publish = cut_off
+        await system.send(message("identify", 2, userId="u1", anonymousId="a9"))
+        await system.read()
+        assert list(await published(system)) == ["anon:a9"]
+    async with Embedded.open(tmp_path) as system:
+        assert list(await published(system)) == ["user:u1"]
+
+
+async def test_without_profiles_nothing_but_the_change_is_published(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        for projector in system.projectors.values():
+            projector._publisher._profile = False
+        await ready(system)
+        await system.send(message("identify", 1, userId="u1", traits={"plan": 1}))
+        await system.read()
+        assert len(await changed(system)) == 1
+        assert await system.topic(topics.PERSON_PROFILE) == []
+
+
+async def test_an_answer_that_decides_between_two_subjects_is_published_though_it_is_repeated(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        for sent in (
+            message("identify", 1, userId="u1", context=NO),
+            message("track", 2, userId="u1", anonymousId="a9", event="A"),
+            message("page", 3, anonymousId="a9", context=YES),
+        ):
+            await system.send(sent)
+            await system.read()
+        assert (await published(system))["user:u1"]["consents"]["ads"]["status"] == "yes"
+        await system.send(message("page", 4, userId="u1", context=NO))
+        await system.read()
+        assert (await system.person("user:u1")).consent("ads") == "no"
+        assert (await published(system))["user:u1"]["consents"]["ads"]["status"] == "no"

@@ -1,0 +1,296 @@
+"""The documentation and the code name the same things: each list is compared as a whole, so in both directions."""
+
+import json
+import re
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+import stream
+from processors import consent, profiles
+from stream import config, events, headers, loading, topics
+from stream.cli import main
+from stream.core import envelope
+from stream.log.sqlite import SqliteLog
+from stream.message import Message
+from stream.receiver import answer, application
+from stream.telemetry import Metrics
+from tests.embedded import Embedded, message
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+OPERATING = (ROOT / "docs" / "operating.md").read_text()
+PROCESSORS = (ROOT / "docs" / "processors.md").read_text()
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
+
+
+def section(text, heading):
+    """What stands below a heading, up to the next one of any level."""
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, heading
+    return re.split(r"^#+ ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def blocks(text, language):
+    """The fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def tables(text):
+    """Tables of a text: their rows, without heads, as lists of cells."""
+    found, rows = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif rows:
+            found.append(rows[2:])
+            rows = []
+    return found
+
+
+def named(cell):
+    """What is written as code in a cell."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def first_column(text, heading, number=0):
+    """The names in the first column of a section's table."""
+    names = [name for row in tables(section(text, heading))[number] for name in named(row[0])]
+    assert len(names) == len(set(names)), f"{heading} names something twice"
+    return set(names)
+
+
+def settings():
+    """Every setting with its default, by its path in stream.toml."""
+    kinds = {name: type(getattr(config.Config(), name)) for name in ("receiver", "log", "store", "identity", "publish")}
+    kinds |= {"sources.NAME": config.SourceConfig, "processors.consent": consent.Settings}
+    return {
+        f"{path}.{name}": value for path, kind in kinds.items() for name, value in msgspec.to_builtins(kind()).items()
+    }
+
+
+def commands(group=main, name="stream"):
+    """Every command that does something by itself, by what is typed."""
+    for word, command in group.commands.items():
+        typed = f"{name} {word}"
+        if isinstance(command, click.Group):
+            yield from commands(command, typed)
+            if not command.invoke_without_command:
+                continue
+        yield typed, command
+
+
+def options(command):
+    return {o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")}
+
+
+def calls(text):
+    """Every `stream …` of a text: in blocks of commands, and in running text."""
+    lines = [line.split("#")[0].strip() for block in blocks(text, "sh") for line in block.splitlines()]
+    typed = [line.removeprefix(".venv/bin/") for line in lines if line.removeprefix(".venv/bin/").startswith("stream ")]
+    inline = re.findall(r"`((?:\.venv/bin/)?stream\s[^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return typed + [" ".join(one.split()).removeprefix(".venv/bin/") for one in inline]
+
+
+def reasons(source):
+    """`skipped:` and `held:` reasons that a processor's source can end an event with."""
+    ends = re.findall(r'raise (Skip|Dead)\("(\w+)"\)', source)
+    assert len(ends) == source.count("raise Skip") + source.count("raise Dead"), "a reason that is no constant"
+    return {f"{'skipped' if end == 'Skip' else 'held'}:{reason}" for end, reason in ends}
+
+
+def public(thing):
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+def test_every_setting_is_documented_with_its_default():
+    rows = [(named(row[0])[0], named(row[1])[0]) for row in tables(section(OPERATING, "## Settings"))[0]]
+    assert len(rows) == len(dict(rows))
+    written = {name: msgspec.toml.decode(f"value = {default}")["value"] for name, default in rows}
+    assert written == {name: list(v) if isinstance(v, tuple) else v for name, v in settings().items()}
+
+
+def test_every_limit_that_is_explained_is_a_setting_or_no_setting_at_all():
+    kinds = {path.rpartition(".")[2] for path in settings()}
+    assert first_column(OPERATING, "### Limits") <= kinds
+    limits = {name for name in msgspec.to_builtins(config.ReceiverConfig()) if name.startswith("max_")}
+    assert limits <= first_column(OPERATING, "### Limits")
+
+
+def test_every_command_is_documented_with_its_options():
+    [rows] = tables(section(OPERATING, "## Commands"))
+    assert {named(row[0])[0]: set(named(row[1])) for row in rows} == {
+        typed: options(command) - {"--json"} for typed, command in commands()
+    }
+
+
+def test_every_command_answers_in_json():
+    assert [typed for typed, command in commands() if "--json" not in options(command)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_command_that_is_mentioned_exists(file):
+    for call in calls(file.read_text()):
+        context, command, words = click.Context(main), main, call.split()[1:]
+        while words and isinstance(command, click.Group):
+            if words[0].startswith("--"):  # an option of stream itself, and its value
+                assert words.pop(0) in options(command), call
+                words = words[1:]
+            elif command.get_command(context, words[0]) is not None:
+                command = command.get_command(context, words.pop(0))
+            else:
+                assert not re.match("[a-z]", words[0]) or command.invoke_without_command, f"there is no {call}"
+                break
+        assert {word for word in words if word.startswith("--")} <= options(command), call
+
+
+def test_every_metric_is_documented_with_its_labels():
+    [rows] = [t for t in tables(section(OPERATING, "## Metrics")) if len(t[0]) == 3]
+    found = {}
+    for metric in vars(Metrics(CollectorRegistry())).values():
+        if not isinstance(metric, CollectorRegistry):
+            name = metric._name + ("_total" if metric._type == "counter" else "")
+            found[name] = list(metric._labelnames)
+    assert {named(row[0])[0]: named(row[1]) for row in rows} == found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_metric_topic_and_setting_that_is_mentioned_exists(file):
+    text = file.read_text()
+    metrics = first_column(OPERATING, "## Metrics")
+    assert set(re.findall(r"\bstream_[a-z_]+", text)) <= metrics | {name.removesuffix("_total") for name in metrics}
+    assert set(re.findall(r"`((?:segment|person)\.(?!toml|md|py)[a-z]+)`", text)) <= set(topics.ALL)
+    dotted = re.findall(r"`((?:receiver|log|store|identity|publish)\.[a-z_]+)`", text)
+    assert {name for name in dotted if not name.endswith((".db", ".py"))} <= settings().keys()
+    bracketed = re.findall(r"`\[(\w+)\] (\w+)", text)
+    assert {f"{table}.{key}" for table, key in bracketed} <= settings().keys()
+
+
+def test_every_topic_and_header_is_documented():
+    found = [name for row in tables(section(OPERATING, "## Topics"))[0] for name in named(row[0])]
+    assert sorted(found) == sorted(topics.ALL)
+    constants = {value for name, value in vars(headers).items() if name.isupper() and isinstance(value, str)}
+    assert first_column(OPERATING, "## Topics", 1) == constants
+
+
+def test_every_reason_in_segment_invalid_is_documented():
+    assert first_column(OPERATING, "### Invalid") == {*envelope.MALFORMED, *envelope.ODD}
+    in_code = set(re.findall(r'(?:_Invalid|whole)\("(\w+)"\)', (ROOT / "stream/core/envelope.py").read_text()))
+    assert in_code <= {*envelope.MALFORMED, *envelope.ODD}
+
+
+def test_every_log_line_is_documented():
+    code = "\n".join(file.read_text() for file in (ROOT / "stream").rglob("*.py"))
+    assert first_column(OPERATING, "## Run it", 1) == set(
+        re.findall(r'(?:logger\.(?:info|warning|error)|self\._alarm)\("(\w+)"', code)
+    )
+
+
+async def test_every_path_and_status_is_documented(tmp_path):
+    async def ready():
+        return None
+
+    async with SqliteLog.open(tmp_path / "log.db", partitions=1, clock=lambda: 0.0) as log:
+        metrics = Metrics(CollectorRegistry())
+        receiver = application(config.Config(), log, clock=lambda: 0.0, ready=ready, metrics=metrics)
+    paths = {route.resource.canonical for route in receiver.router.routes() if route.resource}
+    text = section(OPERATING, "## What the receiver answers")
+    assert first_column(OPERATING, "## What the receiver answers", 1) == paths
+    answers = " ".join(row[1] for row in tables(text)[0])
+    for status, code in answer._CODES.items():
+        assert f"{status}" in answers, status
+        assert f"`{code}` ({status})" in text, code
+
+
+@pytest.mark.parametrize("name", config.Config().processors)
+def test_every_reason_of_a_built_in_projection_is_documented(name):
+    source = (loading.built_in() / f"{name}.py").read_text()
+    number = len(tables(section(PROCESSORS, f"### {name}"))) - 1
+    assert first_column(PROCESSORS, f"### {name}", number) == reasons(source)
+
+
+def test_every_cap_is_documented():
+    caps = {name: value for name, value in vars(profiles).items() if name.startswith("MAX_")}
+    rows = tables(section(PROCESSORS, "### profiles"))[0]
+    assert {named(row[0])[0]: int(row[1].split()[0].replace(",", "")) for row in rows} == caps
+
+
+def test_every_field_of_an_event_is_documented():
+    fields = {*public(events.Event), *events.Event.__annotations__}
+    assert first_column(PROCESSORS, "## The event") == fields
+    event = events.decode(Message("segment.track", b"ada", b'{"type":"track","userId":"ada"}'))
+    assert all(hasattr(event, field) for field in fields)
+
+
+def test_every_public_name_is_documented_and_there_are_few():
+    assert set(named(section(PROCESSORS, "## Public names"))) - {"stream"} == set(stream.__all__)
+    assert len(stream.__all__) <= 15
+
+
+def test_what_an_author_may_write_into_a_projection_is_documented():
+    own = {"name", "topics", "handle", "subjects", "refused", "link", "forget", "address"}
+    engine = {"batch", "bound_to", "tables"}
+    assert public(stream.Projection) | {"name", "batch"} == own | engine
+    assert own - {"link", "forget", "address"} <= {
+        name.partition("(")[0] for name in first_column(PROCESSORS, "## What a projection declares")
+    }
+
+
+async def test_every_facet_is_documented(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        for number, line in enumerate((ROOT / "examples" / "events.jsonl").read_text().splitlines()):
+            body = json.loads(line)
+            await system.send(message(body.pop("type"), 900_000.0 + number, **body))
+        await system.send(message("delete", 950_000.0, userId="grace"))
+        await system.settle()
+        changed = [json.loads(d.message.value or b"") for d in await system.topic(topics.PERSON_CHANGED)]
+    facets = {facet for one in changed for facet in one["facets"]}
+    [line] = [line for line in GLOSSARY.splitlines() if line.startswith("| **facet**")]
+    assert facets == set(named(line))
+    assert facets <= set(named(section(PROCESSORS, "## What `handle` may do")))
+
+
+def test_the_words_of_the_glossary_are_in_order_and_each_is_there_once():
+    words = re.findall(r"^\| \*\*(.+?)\*\*", GLOSSARY, re.MULTILINE)
+    assert words == sorted(set(words)) and len(words) > 20
+
+
+def anchors(file):
+    """The names that a heading can be linked by, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_relative_link_leads_somewhere(file):
+    for link in re.findall(r"\]\(([^)\s]+)\)", file.read_text()):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = (file.parent / path).resolve() if path else file
+        assert target.exists() and ROOT in (target, *target.parents), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/processors.md"])
+def test_the_example_is_shown_as_it_is(file):
+    assert (ROOT / "examples" / "orders.py").read_text() in blocks((ROOT / file).read_text(), "python")
+
+
+@pytest.mark.parametrize("block", blocks(PROCESSORS, "python"))
+def test_every_example_in_the_documentation_can_be_imported(block):
+    names = {}
+    exec(compile(block, "docs/processors.md", "exec"), names)
+    assert "build" not in names or isinstance(names["build"](None, {}), list)
+
+
+@pytest.mark.parametrize("block", [block for file in FILES for block in blocks(file.read_text(), "toml")])
+def test_every_configuration_in_the_documentation_is_one(block, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGMENT_SECRET", "s")
+    (tmp_path / "stream.toml").write_text(block)
+    found = config.load(tmp_path / "stream.toml")
+    if settings := found.processors.get("consent"):
+        assert consent.build(None, settings)
