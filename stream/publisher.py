@@ -64,7 +64,7 @@ class Publisher:
         await log.append(messages)
         for message in messages:
             self._around.metrics.published.labels(message.topic).inc()
-        # One transaction: whoever changes them later finds it noted which keys hold a value. Losing it repeats messages.
+        # One transaction: whoever changes them later finds it noted which keys hold a value. Lost, it repeats messages.
         async with store.db.write(durable=False) as tx:
             after = await read_in(tx, store, subjects, self._tables)
             stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 PROCESSORS = (ROOT / "docs" / "processors.md").read_text()
+MADE = ("processors/NAME.py", "processors/orders.py", "benchmarks/results.json")  # by users, by `make bench`
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 
 
@@ -273,6 +274,15 @@ def test_every_relative_link_leads_somewhere(file):
         target = (file.parent / path).resolve() if path else file
         assert target.exists() and ROOT in (target, *target.parents), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_file_that_is_mentioned_exists(file):
+    for code in named(re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)):
+        path, *more = code.split()
+        if re.match(r"(stream|processors|tests|docs|examples|benchmarks)/", path) and path not in MADE:
+            beside = [f"{path.rpartition('/')[0]}/{name}" for name in more]
+            assert [one for one in (path, *beside) if not list(ROOT.glob(one.rstrip("/")))] == []
 
 
 @pytest.mark.parametrize("file", ["README.md", "docs/processors.md"])

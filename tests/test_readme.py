@@ -130,7 +130,7 @@ def port() -> int:
 
 
 def follow(site: Site, run: str) -> None:
-    """The whole README, in one go."""
+    """The whole README, in one go; then its example of a processor is added, as it says."""
     for command in BEFORE:
         assert f"{site.port}/segment" in site.type(command).stdout
     with site.running(run) as printed:
@@ -146,6 +146,12 @@ def follow(site: Site, run: str) -> None:
         assert (title, person) == ("Try it:", ".venv/bin/stream person ada")
         assert json.loads(site.type(curl).stdout) == {"success": True}
         site.until(person, "identify  2")
+    (site.folder / "processors").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "examples" / "orders.py", site.folder / "processors" / "orders.py")
+    with (site.folder / "stream.toml").open("a") as config:
+        config.write("[processors.orders]\n")
+    with site.running(run):
+        assert '"count": 1' in site.until(".venv/bin/stream person ada --json", '"orders": {')
 
 
 def test_the_blocks_are_the_commands_that_this_test_knows() -> None:

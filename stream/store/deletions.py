@@ -98,8 +98,8 @@ class Deletions:
             )
 
     async def erased(self, tx: Transaction, number: str, amount: int) -> None:
-        """Notes, in the transaction of the erasure, how much it removed. A request that was opened again meanwhile stays
-        open: more is to be read before it."""
+        """Notes, in the transaction of the erasure, how much it removed. A request that was opened again meanwhile
+        stays open: more is to be read before it."""
         await tx.run(
             "UPDATE deletions SET state = CASE WHEN ends IS NULL THEN 'open' ELSE 'erased' END, erased = erased + ?"
             " WHERE id = ?",

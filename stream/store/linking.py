@@ -68,8 +68,8 @@ class Linking:
         self, tx: Transaction, start: Mapping[str, str | None], time: float, ids: Collection[str]
     ) -> set[str]:
         """Sets or raises tombstones (hash → subject, where it is known) and all they spread to, and puts them on the
-        deletions with those ids. The named subjects that were reached, and those that they were seen as: all whose people
-        may have changed."""
+        deletions with those ids. The named subjects that were reached, and those that they were seen as: all whose
+        people may have changed."""
         reached: dict[str, str | None] = {}
         frontier = dict(start)
         while frontier:

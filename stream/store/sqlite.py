@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,28 @@ _CHECKPOINT_PAGES = 4_000  # 16 MB: a batch of projections writes about 4 MB (fa
 
 
 class SqliteTransaction:
-    """One transaction; each statement runs in the connection's thread."""
+    """One transaction; each statement runs in the connection's thread, the first one with the BEGIN: every visit to a
+    thread makes a busy loop wait for it."""
 
-    def __init__(self, thread: "_Thread") -> None:
+    def __init__(self, thread: "_Thread", begin: Callable[[sqlite3.Connection], None]) -> None:
+        self.begun = False
         self._thread = thread
+        self._begin = begin
 
     async def all(self, sql: str, *params: Any) -> list[Row]:
-        return await self._thread.call(_all, sql, params)
+        return await self._call(_all, sql, params)
 
     async def run(self, sql: str, *params: Any) -> int:
-        return await self._thread.call(_run, sql, params)
+        return await self._call(_run, sql, params)
 
     async def many(self, sql: str, rows: Iterable[Row]) -> int:
-        return await self._thread.call(_many, sql, rows)
+        return await self._call(_many, sql, rows)
+
+    def _call(self, function: Callable[..., T], *args: Any) -> Coroutine[Any, Any, T]:
+        if self.begun:
+            return self._thread.call(function, *args)
+        self.begun = True
+        return self._thread.call(_first, self._begin, function, *args)
 
 
 class SqliteDatabase:
@@ -73,9 +82,10 @@ class SqliteDatabase:
         self, thread: "_Thread", begin: Callable[[sqlite3.Connection], None]
     ) -> AsyncIterator[SqliteTransaction]:
         try:
-            await thread.call(begin)
-            yield SqliteTransaction(thread)
-            await thread.call(_commit)
+            tx = SqliteTransaction(thread, begin)
+            yield tx
+            if tx.begun:
+                await thread.call(_commit)
         except BaseException:
             # The thread takes calls in order: this runs after whatever was cancelled.
             await asyncio.shield(thread.call(_rollback))
@@ -136,6 +146,13 @@ def _named(function: Callable[..., T], connection: sqlite3.Connection, args: tup
         return function(connection, *args)
     except sqlite3.Error as error:
         raise StoreError(f"state file: {error}") from error
+
+
+def _first(
+    connection: sqlite3.Connection, begin: Callable[[sqlite3.Connection], None], function: Callable[..., T], *args: Any
+) -> T:
+    begin(connection)
+    return function(connection, *args)
 
 
 def _begin_durable(connection: sqlite3.Connection) -> None:

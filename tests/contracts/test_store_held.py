@@ -6,7 +6,7 @@ import pytest
 
 from stream.errors import Conflict
 from stream.store import Work
-from tests.contracts.stores import KINDS, claimed, dead, hold, put, values
+from tests.contracts.stores import KINDS, TRACK, claimed, dead, hold, put, values
 
 ROW = ("t", "user:1")
 
@@ -176,14 +176,14 @@ async def test_a_transaction_that_is_cut_off_leaves_nothing_and_the_next_one_run
 
     async def cut():
         async with store.db.write() as tx:
-            await tx.run("INSERT INTO stops (processor, reason, time) VALUES ('p', 'r', 1)")
+            await tx.run("INSERT INTO meta (key, value) VALUES ('table:cut', '')")
             written.set()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(cut())
-    await written.wait()
+    await asyncio.wait([task, asyncio.create_task(written.wait())], return_when=asyncio.FIRST_COMPLETED)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await store.positions.stop("q", "r", 1.0)
-    assert await store.positions.stops() == {"q": "r"}
+    await store.register(["t"])
+    assert await store.tables() == ["t"]

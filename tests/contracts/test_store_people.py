@@ -58,6 +58,7 @@ async def test_a_pair_keeps_its_first_and_last_time_in_any_order(fresh):
             assert await pairs(store) == {(A, U): (1.0, 3.0)}
 
 
+@pytest.mark.slow
 async def test_an_anonymous_subject_belongs_to_the_earliest_user_in_any_order(fresh):
     for order in itertools.permutations([(A, V, 1.0), (A, U, 2.0), (A, W, 3.0), (B, U, 1.0)]):
         async with fresh() as store:
@@ -70,6 +71,7 @@ async def test_of_users_seen_at_the_same_time_the_smaller_owns(store):
     assert await components(store, A) == {A: (A, U)}
 
 
+@pytest.mark.slow
 async def test_a_subject_with_more_links_than_may_count_links_nobody_and_stays_bounded(fresh):
     for order in itertools.permutations([(K, f"user:{n}", float(n)) for n in range(1, 5)]):
         async with fresh(max_links=2) as store:

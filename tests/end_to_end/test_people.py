@@ -5,7 +5,6 @@ ours to arrange. The events of segment_events.jsonl are those of Segment's docum
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import urllib.request

@@ -26,7 +26,7 @@ def ask(system):
     """Asks, has it carried out, and gives the answer."""
     worker = Worker(system.around, [projector.projection for projector in system.projectors.values()], False)
     worker.projectors = system.projectors
-    errands = Errands(system.around, worker, Limits())
+    errands = Errands(system.around, worker, Limits(events=100, depth=20))
 
     async def ask(kind, **args):
         number = await system.store.requests.ask(kind, args, "ops", 1_000.0)

@@ -1,12 +1,13 @@
 """The cutter: runs the scenario through the real app, and ends the process at one suspension point; then another
 process goes on with the files as they are. A program of its own, so that it forks without threads:
 
-    python -m tests.end_to_end.crash.cutter FOLDER '{"first": 1, "step": 1}'
+    python -m tests.end_to_end.crash.cutter FOLDER
 
-prints a line of JSON for each cut, until the scenario has no more points.
+follows FOLDER/orders, JSON like {"first": 1, "step": 10}, and prints a line of JSON for each cut.
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -23,23 +24,24 @@ from tests.embedded import Clock
 from tests.end_to_end.crash import points
 from tests.end_to_end.crash.faults import FAULTS
 from tests.end_to_end.crash.hold import Hold
+from tests.end_to_end.crash.knife import CUT, Knife, Run, Target
 from tests.end_to_end.crash.loop import Loop
 from tests.end_to_end.crash.outcome import Outcome, outcome, violations
-from tests.end_to_end.crash.points import Place, Point
+from tests.end_to_end.crash.points import Place
 from tests.end_to_end.crash.scenario import PEOPLE, START, Scenario, running, site
 
-_CUT = 137
 _SECOND_POINTS = 250  # among the first of those who go on
 _RUN_S = 60  # a run that takes longer hangs
-_FILES = ("log.db", "log.db-wal", "state.db", "state.db-wal")
 
 
 class Orders(Struct, kw_only=True):
-    """What to cut: every `step`-th point from the `first` on, or the first point at each of these places."""
+    """What to cut: every `step`-th point from the `first` on, or each of the targets, or the first point in each of the
+    functions in `places`."""
 
     first: int = 1
     step: int = 1
-    places: list[str] = []  # names of functions
+    targets: list[Target] = []
+    places: list[str] = []
     fault: str = ""
     twice: bool = False  # the process that goes on is cut, too
     hold: bool = False  # instead of ending it, hold the member while a second one takes over
@@ -58,56 +60,6 @@ class Report(Struct, kw_only=True):
     seen: list[Place] = []  # by the process that went on
 
 
-class Run(Struct, kw_only=True):
-    """What one process leaves behind for the one that started it."""
-
-    outcome: Outcome | None = None
-    problems: list[str] = []
-    points: int = 0
-    point: str = ""
-    places: list[Place] = []
-    skipped: bool = False
-    seen: list[Place] = []
-
-
-class Knife:
-    """Counts points, and ends the process at one.
-
-    The same place with the same files is the same point, however often it is passed: what a cut leaves is the files,
-    and those who only look every now and then do not change them."""
-
-    def __init__(self, folder: Path, number: int = 0, place: str = "") -> None:
-        self.points = 0
-        self.seen: set[Place] = set()
-        self._folder, self._number, self._place = folder, number, place
-        self._passed: set[tuple[object, ...]] = set()
-        self._files = [str(folder / "data" / name) for name in _FILES]
-
-    def hear(self, point: Point) -> None:
-        passed = (*point.places, *map(size, self._files))
-        if passed in self._passed:
-            return
-        self._passed.add(passed)
-        self.seen.update(point.places)
-        self.points += 1
-        if self.points == self._number or (self._place and any(p.name == self._place for p in point.places)):
-            self.leave(Run(point=_named(point), places=list(point.places), points=self.points))
-            os._exit(_CUT)  # no finally runs, nothing is closed
-
-    def leave(self, run: Run) -> None:
-        """Keeps what this process found, for the one that started it."""
-        run.seen = sorted(self.seen)
-        (self._folder / "run").write_bytes(msgspec.msgpack.encode(run))
-
-
-def size(file: str) -> int:
-    """In bytes; -1 if there is no such file."""
-    try:
-        return os.stat(file).st_size
-    except FileNotFoundError:
-        return -1
-
-
 def forked(folder: Path, work: Callable[[], None]) -> Run:
     """What the work left in the folder; it is done by a process of its own, which may end at any moment."""
     (folder / "run").unlink(missing_ok=True)
@@ -117,7 +69,7 @@ def forked(folder: Path, work: Callable[[], None]) -> Run:
     _, status = os.waitpid(child, 0)
     said = (folder / "said").read_text()
     code = os.waitstatus_to_exitcode(status)
-    if code not in (0, _CUT) or said:
+    if code not in (0, CUT) or said:
         return Run(problems=[f"ended with {code}, saying: {said[-3_000:]}"])
     return msgspec.msgpack.decode((folder / "run").read_bytes(), type=Run)
 
@@ -188,27 +140,30 @@ def cut(base: Path, orders: Orders) -> Iterator[Report]:
     if whole.outcome is None or whole.problems:
         yield Report(number=0, point="uncut", problems=whole.problems, last=True)
         return
-    for number, place in _numbers(orders):
-        report = _cut(base / (place or str(number)), whole.outcome, orders, number, place)
+    for number, place, target in _numbers(orders):
+        folder = base / (place or str(number))
+        report = _cut(whole.outcome, orders, number, Knife(folder, 0 if target else number, place, target))
         yield report
         if report.last or (orders.until_problem and report.problems):
             return
 
 
-def _numbers(orders: Orders) -> Iterator[tuple[int, str]]:
+def _numbers(orders: Orders) -> Iterator[tuple[int, str, Target | None]]:
     if orders.places:
-        yield from ((0, place) for place in orders.places)
+        yield from ((0, place, None) for place in orders.places)
+    elif orders.targets:
+        yield from ((number, "", target) for number, target in enumerate(orders.targets))
     else:
-        yield from ((number, "") for number in count(orders.first, orders.step))
+        yield from ((number, "", None) for number in count(orders.first, orders.step))
 
 
-def _cut(folder: Path, expected: Outcome, orders: Orders, number: int, place: str) -> Report:
-    site(folder)
+def _cut(expected: Outcome, orders: Orders, number: int, knife: Knife) -> Report:
+    site(folder := knife.folder)
     problems: list[str] = []
     if orders.hold:
         first = last = forked(folder, lambda: play(folder, Knife(folder), orders.fault, Hold(number)))
     else:
-        first = forked(folder, lambda: play(folder, Knife(folder, number, place), orders.fault))
+        first = forked(folder, lambda: play(folder, knife, orders.fault))
         if orders.twice:
             second = 1 + number * 37 % _SECOND_POINTS
             problems += forked(folder, lambda: play(folder, Knife(folder, second), orders.fault)).problems
@@ -219,19 +174,17 @@ def _cut(folder: Path, expected: Outcome, orders: Orders, number: int, place: st
         number=number,
         point=first.point,
         problems=problems + (last.outcome.differences(expected) if last.outcome is not None else []),
-        last=0 < first.points < number,
+        last=not orders.targets and 0 < first.points < number,
         skipped=first.skipped,
         places=first.places,
         seen=last.seen,
     )
 
 
-def _named(point: Point) -> str:
-    return f"{point.task}: {' > '.join(map(str, point.places))}"
-
-
 def main() -> None:
-    base, orders = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Orders)
+    base = Path(sys.argv[1])
+    orders = msgspec.json.decode((base / "orders").read_bytes(), type=Orders)
+    gc.freeze()  # what is imported by now is nobody's garbage: a child need not walk, and copy, it
     for report in cut(base, orders):
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         sys.stdout.flush()
