@@ -7,7 +7,7 @@ A first sync, several identifiers of one profile, every repeat: the same event a
 from typing import Any, NamedTuple
 
 from stream import toml
-from stream.core.register import Register, settle
+from stream.core.register import Register, named, settle
 from stream.errors import Skip
 from stream.events import Event
 from stream.facts import Membership, Memberships
@@ -55,14 +55,14 @@ class Audiences(Projection):
         if about.kind == "computed":
             if about.key not in _values(event):
                 raise Skip("no_value")
-            changed = settle(row.computed, about.name, Register(_values(event)[about.key], *event.stamp))
+            settled = settle(row.computed, about.name, Register(_values(event)[about.key], *event.stamp))
         else:
             value = membership(event, about)
             if value is None:
                 raise Skip("no_membership")
             new = Membership(value, *event.stamp, kind=about.kind, computation=about.id)
-            changed = settle(row.audiences, about.name, new)
-        self.rows.put(subjects[0], row, "audience" if changed else None)
+            settled = settle(row.audiences, about.name, new)
+        self.rows.put(subjects[0], row, *named("audience", settled))
 
     def refused(self, event: Event) -> None:
         """What is about a group is the group's, whoever told it."""

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from stream import toml
-from stream.core.register import settle
+from stream.core.register import Settled, named, settle
 from stream.errors import ConfigError, Dead, Skip
 from stream.events import Event
 from stream.facts import CATEGORIES, SUBSCRIPTION, Consents, Statement
@@ -56,12 +56,12 @@ class Consent(Projection):
             raise Skip("no_subject")
         row = self.rows.get(event.subject) or Consents()
         origin = (event.source, event.event or event.type)
-        changed = False
+        settled = Settled.OLDER
         if categories is not None:
-            changed = settle(row.categories, CATEGORIES, Statement(categories, *event.stamp, *origin))
+            settled = settle(row.categories, CATEGORIES, Statement(categories, *event.stamp, *origin))
         for name, word in said.items():
-            changed |= settle(row.subscriptions, name, Statement(word, *event.stamp, *origin))
-        self.rows.put(event.subject, row, "consent" if changed else None)
+            settled = max(settled, settle(row.subscriptions, name, Statement(word, *event.stamp, *origin)))
+        self.rows.put(event.subject, row, *named("consent", settled))
 
     def said(self, event: Event) -> dict[str, str]:
         """Subscription → word, of everything that one event says about it the strictest."""

@@ -11,7 +11,7 @@ from stream import toml
 from stream.config import IdentityConfig
 from stream.core.identity import linkable
 from stream.core.recent import noted
-from stream.core.register import Register, keep_newest, settle
+from stream.core.register import Register, Settled, keep_newest, named, settle
 from stream.errors import Skip
 from stream.events import Event
 from stream.facts import Profile
@@ -71,9 +71,10 @@ class Profiles(Projection):
         facets = _fold(row, event, of)
         if recent is None and row == self.rows.get(of):
             return False
-        self.rows.put(of, row, facets[0] if facets else None)
-        for facet in facets[1:]:
-            self.rows.put(of, row, facet)
+        news = [named(facet, settled) for facet, settled in facets.items() if settled]
+        self.rows.put(of, row, *(news[0] if news else ()))
+        for more in news[1:]:
+            self.rows.put(of, row, *more)
         return True
 
     def _link(self, event: Event) -> bool:
@@ -115,30 +116,30 @@ def _count(row: Profile, event: Event) -> None:
         row.other += 1
 
 
-def _fold(row: Profile, event: Event, of: str) -> list[str]:
-    """Changes the row by what the event says about this subject; the facets whose values changed."""
+def _fold(row: Profile, event: Event, of: str) -> dict[str, Settled]:
+    """Changes the row by what the event says about this subject; what became of each facet."""
     row.first_seen = min(row.first_seen, event.time)
     row.last_seen = max(row.last_seen, event.time)
     if event.type == "group" and of == event.group:
-        return ["traits"] if _settle(row.traits, event.traits, event, MAX_TRAITS) else []
+        return {"traits": _settle(row.traits, event.traits, event, MAX_TRAITS)}
     identifiers = dict.fromkeys(_identifiers(event), True)
-    facets = ["identity"] if _settle(row.identifiers, identifiers, event, MAX_IDENTIFIERS) else []
     context = {name: event.context[name] for name in _CONTEXT if event.context.get(name)}
     _settle(row.context, context, event, len(_CONTEXT))
-    traits = event.type == "identify" and _settle(row.traits, event.traits, event, MAX_TRAITS)
-    joined = event.type == "group" and event.group_id is not None
-    if (joined and _settle(row.groups, {event.group_id or "": True}, event, MAX_GROUPS)) or traits:
-        facets.append("traits")
-    return facets
+    traits = Settled.OLDER
+    if event.type == "identify":
+        traits = _settle(row.traits, event.traits, event, MAX_TRAITS)
+    elif event.type == "group" and event.group_id is not None:
+        traits = _settle(row.groups, {event.group_id: True}, event, MAX_GROUPS)
+    return {"identity": _settle(row.identifiers, identifiers, event, MAX_IDENTIFIERS), "traits": traits}
 
 
-def _settle(registers: dict[str, Register], values: dict[str, Any], event: Event, limit: int) -> bool:
+def _settle(registers: dict[str, Register], values: dict[str, Any], event: Event, limit: int) -> Settled:
     if not values:
-        return False
+        return Settled.OLDER
     stamp = event.stamp
-    changed = [settle(registers, name, Register(value, *stamp)) for name, value in values.items()]
+    settled = max([settle(registers, name, Register(value, *stamp)) for name, value in values.items()])
     keep_newest(registers, limit)
-    return any(changed)
+    return settled
 
 
 def _identifiers(event: Event) -> Iterator[str]:

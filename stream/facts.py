@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from stream.core.register import Register, merged, younger
+from stream.core.register import Register, merged, same, younger
 
 
 class Profile(Struct, omit_defaults=True, gc=False):
@@ -116,6 +116,17 @@ def memberships(rows: Iterable[Memberships]) -> Memberships:
         audiences=merged(row.audiences for row in found),
         computed=merged(row.computed for row in found),
     )
+
+
+def differ(one: Struct, other: Struct) -> bool:
+    """Do two rows of one table say different things of the same name? Then the times of their registers matter."""
+    for name in one.__struct_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            both = [(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()]
+            if any(isinstance(a, Register) and not same(a.value, b.value) for a, b in both):
+                return True
+    return False
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:

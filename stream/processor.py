@@ -24,7 +24,9 @@ class Batch(Protocol):
     """What stands behind the tables of a running projection (stream/projector.py)."""
 
     def get(self, table: str, kind: type[Any], subject: str) -> Any | None: ...
-    def put(self, table: str, subject: str, value: Struct | None, changed: str | None) -> None: ...
+    def put(
+        self, table: str, subject: str, value: Struct | None, changed: str | None, renewed: str | None = None
+    ) -> None: ...
     def link(self, subject: str, other: str, time: float) -> None: ...
     def forget(self, subject: str, time: float, request: str, authority: str) -> None: ...
     def address(self, subject: str, address: str) -> None: ...
@@ -44,11 +46,14 @@ class Table(Generic[T]):
         value: T | None = self.batch.get(self.name, self.kind, subject)
         return value
 
-    def put(self, subject: str, value: T | None, changed: str | None = None) -> None:
+    def put(self, subject: str, value: T | None, changed: str | None = None, renewed: str | None = None) -> None:
         """Keeps the row (None: removes it), if handle() returns. `changed` names the facet of the person that others
-        should hear of; without it, nothing is published. What is older than the subject's tombstone is not kept."""
+        should hear of; without it, nothing is published. `renewed` names one whose values are the same as before but
+        were said again, later: others hear of it where a linked subject says otherwise, since then the later one
+        counts. What is older than the subject's tombstone is not kept."""
         assert self.batch is not None, f"table {self.name} is used outside handle()"
-        self.batch.put(self.name, subject, value, changed)
+        self.batch.put(self.name, subject, value, changed, renewed)
+
 
 
 class Projection:

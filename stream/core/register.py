@@ -5,6 +5,7 @@ registers, it ends in the same ones (tests/core/test_register.py).
 """
 
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,16 +33,29 @@ def newer(one: Register, other: Register) -> bool:
     return one.id > other.id if one.id != other.id else _encode(one) > _encode(other)
 
 
-def settle(registers: dict[str, R], name: str, new: R) -> bool:
-    """Sets `name`, unless what is there is newer. True only if the value is another one now."""
+class Settled(IntEnum):
+    """What became of a register that was set. Of several, the greatest says it for all."""
+
+    OLDER = 0  # what was there is newer
+    RENEWED = 1  # the same value, said again later: matters only where linked subjects differ
+    CHANGED = 2  # another value than before
+
+
+def settle(registers: dict[str, R], name: str, new: R) -> Settled:
+    """Sets `name`, unless what is there is newer."""
     old = registers.get(name)
     if old is None:
         registers[name] = new
-        return True
+        return Settled.CHANGED
     if not newer(new, old):
-        return False
+        return Settled.OLDER
     registers[name] = new
-    return not same(new.value, old.value)
+    return Settled.RENEWED if same(new.value, old.value) else Settled.CHANGED
+
+
+def named(facet: str, settled: Settled) -> tuple[str | None, str | None]:
+    """The facet as `Table.put` takes it: whether it changed, or was renewed."""
+    return (facet if settled == Settled.CHANGED else None, facet if settled == Settled.RENEWED else None)
 
 
 def same(one: Any, other: Any) -> bool:

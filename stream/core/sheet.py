@@ -33,6 +33,7 @@ class Changes(Struct):
     """What events asked for besides rows."""
 
     marks: dict[tuple[str, str], None] = {}  # (subject, facet), in order
+    renewed: dict[tuple[str, str, str], None] = {}  # (table, subject, facet) whose values were said again
     links: dict[tuple[str, str], tuple[float, float]] = {}  # (subject, other) → first and last time
     forgets: dict[str, tuple[str, float, str]] = {}  # request → subject, time, authority
     addresses: dict[tuple[str, str], None] = {}  # (subject, address)
@@ -80,6 +81,7 @@ class Sheet:
             return
         asked, changes = self._asked, self.changes
         changes.marks.update(asked.marks)
+        changes.renewed.update(asked.renewed)
         changes.forgets.update(asked.forgets)
         changes.addresses.update(asked.addresses)
         for pair, (first, last) in asked.links.items():
@@ -107,7 +109,9 @@ class Sheet:
         row = self._decode(kind, loaded.value)
         return without(row, self.tombstones[subject]) if subject in self._unerased else row
 
-    def put(self, table: str, subject: str, value: Struct | None, changed: str | None) -> None:
+    def put(
+        self, table: str, subject: str, value: Struct | None, changed: str | None, renewed: str | None = None
+    ) -> None:
         key = (table, subject)
         if key not in self.loaded:
             raise Missing(key)
@@ -117,6 +121,9 @@ class Sheet:
         if changed is not None:
             self._dirty = True
             self._asked.marks[subject, changed] = None
+        elif renewed is not None:
+            self._dirty = True
+            self._asked.renewed[table, subject, renewed] = None
 
     def link(self, subject: str, other: str, time: float) -> None:
         self._dirty = True

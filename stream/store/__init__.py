@@ -27,6 +27,7 @@ from stream.store.linking import Linking
 from stream.store.marks import Mark, Marks
 from stream.store.people import People
 from stream.store.positions import Positions
+from stream.store.renewals import Renewals
 from stream.store.requests import Requests
 from stream.store.sqlite import SqliteDatabase
 
@@ -72,6 +73,7 @@ class Store:
         self.marks = Marks(db)
         self.requests = Requests(db)
         self.people = People(db, identity, key)
+        self._renewals = Renewals(db, self.people)
         self._linking = Linking(db, self.people, identity.max_links)
         self.deletions = Deletions(db, self.people, self._linking)
         self._versions = itertools.count(epoch << 32)
@@ -97,7 +99,7 @@ class Store:
     async def commit(self, work: Work) -> list[Mark]:
         """Writes a batch; the marks it left. Raises ClaimLost or Conflict, and then nothing was written."""
         asked = work.changes
-        durable = bool(asked.marks or asked.forgets or asked.links or work.held or work.settled)
+        durable = bool(asked.marks or asked.renewed or asked.forgets or asked.links or work.held or work.settled)
         async with self.db.write(durable) as tx:
             await self.positions.check(tx, work.processor, work.claims)
             if await self.people.buried_since(tx, work.serial, {subject for _, subject in work.loaded}):
@@ -113,6 +115,7 @@ class Store:
             await self.positions.advance(tx, work.processor, work.positions, work.fates)
             wanted = [
                 *asked.marks,
+                *await self._renewals.decisive(tx, asked.renewed, work.puts),
                 *((s, "identity") for s in sorted(moved)),
                 *((s, "deletion") for s in sorted(deleted)),
             ]

@@ -91,7 +91,7 @@ class Owner:
 async def until(true: Callable[[], bool]) -> None:
     """Lets everything else run until it is true. Gives up after 5 s."""
     async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110  (what is waited for has no event)
+        while not true():
             await asyncio.sleep(0)
 
 

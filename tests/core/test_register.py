@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.core.recent import LIMIT, noted
-from stream.core.register import Register, keep_newest, merged, newer, newest, same, settle, younger
+from stream.core.register import Register, Settled, keep_newest, merged, newer, newest, same, settle, younger
 
 FEW = st.sampled_from([0.0, 1.0, 2.0])
 VALUES = st.sampled_from([None, True, 1, 1.0, "a", {"a": 1, "b": 2}, {"b": 2, "a": 1}, [1]])
@@ -56,11 +56,11 @@ def test_event_time_then_received_then_message_id_decide():
 
 def test_settling_says_whether_the_value_changed_not_whether_the_stamp_did():
     registers = {}
-    assert settle(registers, "plan", Register("pro", 1, 1, "m1"))
-    assert not settle(registers, "plan", Register("pro", 2, 2, "m2"))
+    assert settle(registers, "plan", Register("pro", 1, 1, "m1")) == Settled.CHANGED
+    assert settle(registers, "plan", Register("pro", 2, 2, "m2")) == Settled.RENEWED
     assert registers["plan"].time == 2
-    assert not settle(registers, "plan", Register("free", 1, 1, "m0"))
-    assert settle(registers, "plan", Register(None, 3, 3, "m3"))
+    assert settle(registers, "plan", Register("free", 1, 1, "m0")) == Settled.OLDER
+    assert settle(registers, "plan", Register(None, 3, 3, "m3")) == Settled.CHANGED
     assert registers["plan"].value is None
 
 

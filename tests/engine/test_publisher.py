@@ -1,7 +1,6 @@
 """What is published: whoever changed, once more after a crash, null for whoever is gone, nothing for mere counts."""
 
 import msgspec
-import pytest
 
 from stream import topics
 from tests.embedded import Embedded, config, message
@@ -96,7 +95,6 @@ async def test_without_profiles_nothing_but_the_change_is_published(tmp_path):
         assert await system.topic(topics.PERSON_PROFILE) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a register whose value stays marks nobody, also where its time decides")
 async def test_an_answer_that_decides_between_two_subjects_is_published_though_it_is_repeated(tmp_path):
     async with Embedded.open(tmp_path) as system:
         await ready(system)

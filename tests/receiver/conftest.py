@@ -58,7 +58,7 @@ class Receiver:
 
 async def until(condition: Callable[[], object]) -> None:
     """Returns once this is so: of what happens on this loop, and tells nobody."""
-    while not condition():  # noqa: ASYNC110
+    while not condition():
         await asyncio.sleep(0)
 
 

@@ -5,17 +5,19 @@ import json
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 from time import monotonic
 
 import msgspec
 
-from stream.app import build, looking
-from stream.config import Config
+from stream.app import build
+from stream.config import Config, file_of
 from stream.core.signature import sign
+from stream.log.sqlite import SqliteHistory
+from stream.store import Store
 from tests.end_to_end.crash.outcome import unsettled
 from tests.end_to_end.crash.scenario import Event, bought, identify, post, track
 
@@ -42,6 +44,16 @@ def stream_run(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
             yield process, json.loads(line)["receiver"]
         finally:
             process.kill()
+
+
+@asynccontextmanager
+async def looking(config: Config) -> AsyncIterator[tuple[SqliteHistory, Store]]:
+    """Log and store as another process sees them."""
+    async with (
+        SqliteHistory.open_readonly(file_of(config.log.url)) as log,
+        Store.open(config.store.url, config.identity) as store,
+    ):
+        yield log, store
 
 
 async def settled(config: Config) -> None:

@@ -10,11 +10,11 @@ from random import Random
 import pytest
 
 from stream import events, topics
-from stream.app import build, looking
+from stream.app import build
 from stream.config import Config
 from stream.snapshot import read
 from tests.end_to_end.crash.outcome import violations
-from tests.end_to_end.crash.process import Client, command, settled, stream_run
+from tests.end_to_end.crash.process import Client, command, looking, settled, stream_run
 from tests.end_to_end.crash.scenario import site
 
 
