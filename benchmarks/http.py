@@ -64,7 +64,7 @@ async def half(quick: bool) -> Row:
     seconds = 4.0 if quick else 10.0
     with tempfile.TemporaryDirectory() as folder:
         async with _served("whole", Path(folder)) as port:
-            rate = await _half()
+            rate = await _half(port, Path(folder))
             await _load(Order(port=port, seconds=2.0, rate=rate))
             result = await _load(Order(port=port, seconds=seconds, rate=rate, mix=Mix(first=1_000_000)))
             behind = await _behind(Path(folder)) / rate
@@ -81,7 +81,7 @@ async def changed(quick: bool) -> Row:
     seconds, share = (4.0 if quick else 10.0), 0.01
     with tempfile.TemporaryDirectory() as folder:
         async with _served("whole", Path(folder)) as port:
-            rate = await _half()
+            rate = await _half(port, Path(folder))
             await _load(Order(port=port, seconds=2.0, rate=rate))
             order = Order(port=port, seconds=seconds, rate=rate, mix=Mix(first=1_000_000, identifies=share))
             waits = await _seen(Path(folder), order)
@@ -91,11 +91,20 @@ async def changed(quick: bool) -> Row:
     return Row("changed", "POST to readable in person.changed, at half load", "-", goals, figures)
 
 
-async def _half() -> float:
-    """Half of the requests that the receiver answers in a second, at full load."""
-    async with _served("receiver") as port:
-        await _load(Order(port=port, seconds=1.0))
-        return statistics.median([(await _load(Order(port=port, seconds=1.0))).per_second for _ in range(3)]) / 2
+async def _half(port: int, folder: Path) -> float:
+    """Half of the requests a second that this process takes at full load and has projected: from the first POST until
+    all of them are read by every projection."""
+    await _load(Order(port=port, seconds=1.0, mix=Mix(first=10_000_000)))
+    await _caught_up(folder)
+    begun = time.monotonic()
+    result = await _load(Order(port=port, seconds=3.0, mix=Mix(first=11_000_000)))
+    await _caught_up(folder)
+    return result.requests / (time.monotonic() - begun) / 2
+
+
+async def _caught_up(folder: Path) -> None:
+    while await _behind(folder):
+        await asyncio.sleep(0.05)
 
 
 async def _behind(folder: Path) -> int:

@@ -37,7 +37,7 @@ class Audiences(Projection):
 
     def subjects(self, event: Event) -> tuple[str, ...]:
         """An account audience in a group call is about the group (facts §3.1)."""
-        if not isinstance(event.context.get("personas"), dict):
+        if not event.may_say(b"personas") or not isinstance(event.context.get("personas"), dict):
             return ()
         return (event.group,) if event.type == "group" and event.group else (event.subject,)
 

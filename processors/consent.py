@@ -40,13 +40,19 @@ class Consent(Projection):
 
     def __init__(self, settings: Settings) -> None:
         self._given_by, self._withdrawn_by = settings.given_by, settings.withdrawn_by
+        traits = [trait.encode() for trait in (*settings.given_by, *settings.withdrawn_by)]
+        self._names = (*_NAMES, *traits)
 
     def subjects(self, event: Event) -> tuple[str, ...]:
         """None for the many events that say nothing."""
+        if not event.may_say(*self._names):
+            return ()
         return (event.subject,) if preferences(event) is not None or self.said(event) else ()
 
     def handle(self, event: Event) -> None:
         """Files what the event says. What its newest statement says of a category or subscription, counts."""
+        if not event.may_say(*self._names):
+            raise Skip("no_consent")
         categories, said = preferences(event), self.said(event)
         if event.event == PREFERENCES_UPDATED and categories is None:
             raise Dead("no_category_preferences")
@@ -176,6 +182,8 @@ def _objects(found: Any) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
+_NAMES = (b"onsent", b"ubscri", b"UBSCRI", b"external_ids", b"pam", b"PAM")
+"""What stands in every event that says something: in the names of fields, or of _EVENTS in any usual case."""
 _SUBSCRIPTION_NAME = re.compile(r"(?!list$)[a-z][a-z_.]*(:.+)?")
 _RANK = {word: rank for rank, word in enumerate(SUBSCRIPTION)}
 _CLEAR: dict[Any, bool] = {True: True, False: False, "true": True, "false": False, "yes": True, "no": False}

@@ -13,9 +13,8 @@ from stream.processor import Projection
 
 
 class Deletion(Projection):
-    """Obeys deletes that came as a Segment destination, where the receiver lets only authentic ones pass, or from an
-    operator. Anything else is kept as dead: a deletion that is asked for must not vanish, and a forged one must not
-    happen."""
+    """Obeys every delete: the receiver keeps those that nobody vouched for in segment.invalid, so that whatever came
+    into the topic is Segment's or an operator's. One that names nobody is kept as dead: it must not vanish."""
 
     name = "deletion"
     topics = ("delete",)
@@ -27,8 +26,6 @@ class Deletion(Projection):
     def handle(self, event: Event) -> None:
         """Forgets whom the event names. userId, userID and user_id are one (facts §1.10); Functions may name an
         anonymousId, alone or beside it."""
-        if event.path not in ("destination", "operator"):
-            raise Dead("not_authentic")
         if event.user is None and event.anonymous is None:
             raise Dead("no_subject")
         authority = "operator" if event.authority == "operator" else "segment"

@@ -1,7 +1,8 @@
 """Who somebody is: traits, identifiers, groups, device and campaign, what they did how often, first and last when.
 
 One row per subject. Only here do identifiers become links: an identify or a track with both ids says that the
-anonymous one is the user (facts §8; an alias, which Segment's Unify does not merge on, only if configured).
+anonymous one is the user (facts §8; an alias, which Segment's Unify does not merge on, only if configured). Whether a
+link counts, since both stand for somebody and neither is shared, the store decides.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from typing import Any
 
 from stream import toml
 from stream.config import IdentityConfig
-from stream.core.identity import linkable
 from stream.core.recent import noted
 from stream.core.register import Register, Settled, keep_newest, named, settle
 from stream.errors import Skip
@@ -34,7 +34,6 @@ class Profiles(Projection):
 
     def __init__(self, identity: IdentityConfig) -> None:
         self._alias = identity.alias
-        self._never_link = identity.never_link
 
     def subjects(self, event: Event) -> tuple[str, ...]:
         """The event's; a group call's traits are the group's own."""
@@ -86,15 +85,12 @@ class Profiles(Projection):
             # The wire does not say which kind of id the previous one was. A link of one that never was links nothing.
             previous = event.previous_id
             others = tuple(subject(event.space, kind, previous or "") for kind in ("user", "anon"))
-        if not user or not previous or not self._linkable(user) or not self._linkable(previous):
+        if not user or not previous:
             return False
         for other in others:
             if other is not None and other != event.subject:
                 self.link(other, event.subject, event.time)
         return bool(others)
-
-    def _linkable(self, identifier: str) -> bool:
-        return linkable(identifier, self._never_link)
 
 
 def build(app: Any, settings: dict[str, Any]) -> list[Projection]:

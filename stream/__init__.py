@@ -2,7 +2,7 @@
 
 from stream import toml
 from stream.core.recent import noted
-from stream.core.register import Register, settle
+from stream.core.register import Register, Settled, named, settle
 from stream.errors import ConfigError, Dead, Skip
 from stream.events import Event
 from stream.processor import Projection, Table
@@ -13,8 +13,10 @@ __all__ = [
     "Event",
     "Projection",
     "Register",
+    "Settled",
     "Skip",
     "Table",
+    "named",
     "noted",
     "settle",
     "toml",

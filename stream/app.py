@@ -9,20 +9,19 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry
 
-from stream import loading
+from stream import loading, topics
 from stream.batch import Surroundings
 from stream.config import Config, file_of
 from stream.core.envelope import Limits
 from stream.errands import Errands
-from stream.errors import ConfigError
+from stream.errors import ConfigError, PositionLost
 from stream.log.sqlite import SqliteLog
 from stream.processor import Projection
 from stream.receiver import application, listen_host, listening
 from stream.retention import Retention
 from stream.store import Store
-from stream.telemetry import Metrics
+from stream.telemetry import Metrics, registry
 from stream.turns import Turns
 from stream.worker import Worker
 
@@ -44,7 +43,7 @@ class App:
         self.log = log
         every = build(config)
         ours = build(config, [part for part in parts if part != RECEIVER]) if parts else every
-        self.worker = Worker(around, ours, config.publish.profile)
+        self.worker = Worker(around, ours, config.publish.profile, every)
         self.errands = Errands(around, self.worker, limits(config))
         self.retention = Retention(log, around.store, every, config.log)
         self._receives = not parts or RECEIVER in parts
@@ -56,12 +55,13 @@ class App:
         cls, config: Config, parts: Collection[str] = (), clock: Callable[[], float] = time.time
     ) -> AsyncIterator["App"]:
         """Opens log and store, and builds the named parts (all, without names). Raises ConfigError, LogInUse,
-        SchemaMismatch."""
+        SchemaMismatch, and PositionLost where the log is older than the state."""
         log_opened = SqliteLog.open(
             file_of(config.log.url), partitions=config.log.partitions, clock=clock, queue_bytes=config.log.queue_bytes
         )
         async with log_opened as log, Store.open(config.store.url, config.identity) as store:
-            around = Surroundings(log, store, Turns(), Metrics(CollectorRegistry()), clock)
+            await _refuse_older(log, store)
+            around = Surroundings(log, store, Turns(), Metrics(registry()), clock)
             yield cls(config, around, log, parts)
 
     async def run(self, started: Callable[[str | None], None] = lambda url: None) -> None:
@@ -92,14 +92,28 @@ class App:
         return f"stopped: {', '.join(sorted(stopped))}" if stopped else None
 
 
-def build(config: Config, only: Collection[str] = ()) -> list[Projection]:
+async def _refuse_older(log: SqliteLog, store: Store) -> None:
+    # A copy from before. What it took now would lie below the positions, and never be read: so nothing may run.
+    bounds = await log.bounds(topics.ALL)
+    for name, positions in sorted((await store.positions.synced(log.identity)).items()):
+        for partition, position in sorted(positions.items()):
+            end = bounds[partition][1]
+            if position > end:
+                raise PositionLost(
+                    f"{name} is at {position} of {partition.topic}/{partition.number}, and the log ends at {end}: it is"
+                    " an older copy than the state. Put the newer log back, or start with a new state file ([store]"
+                    " url) to read this one from its beginning"
+                )
+
+
+def build(config: Config, only: Collection[str] | None = None) -> list[Projection]:
     """The processors that the configuration names, or only some of those."""
-    if unknown := set(only) - set(config.processors):
+    if unknown := set(only or ()) - set(config.processors):
         raise ConfigError(f"no [processors.{min(unknown)}]; there are: {', '.join(config.processors)}")
     setting = Setting(config)
     found: list[Projection] = []
     for name, settings in config.processors.items():
-        if not only or name in only:
+        if only is None or name in only:
             found += _built(name, setting, settings)
     names = [projection.name for projection in found]
     if twice := {name for name in names if names.count(name) > 1}:

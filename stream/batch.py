@@ -17,7 +17,7 @@ from stream.telemetry import Metrics
 from stream.turns import Turn, Turns
 
 _STRIDE = 16  # events between two looks at the clock: some tenths of a millisecond
-_AHEAD = 1_000  # events looked at for rows that are missing, before they are loaded together
+_AHEAD = 200  # events looked at for rows that are missing, before they are loaded together
 
 
 class Surroundings(Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 from stream import headers, topics
 from stream.batch import Surroundings
 from stream.core import envelope
-from stream.errors import StreamError
+from stream.errors import ClaimLost, StreamError
 from stream.message import Delivery, Message, Partition
 from stream.outage import outlast
 from stream.store.requests import Request
@@ -91,7 +91,10 @@ class Errands:
         projector = self._worker.projectors.get(held.processor)
         if projector is None:
             raise NotDone(f"{held.processor} does not run")
-        return await projector.retry(held)
+        try:
+            return await projector.retry(held)
+        except ClaimLost as lost:
+            raise NotDone(str(lost)) from lost
 
     async def _drop_held(self, request: Request) -> str:
         store = self._around.store

@@ -50,10 +50,10 @@ class Table(Generic[T]):
         """Keeps the row (None: removes it), if handle() returns. `changed` names the facet of the person that others
         should hear of; without it, nothing is published. `renewed` names one whose values are the same as before but
         were said again, later: others hear of it where a linked subject says otherwise, since then the later one
-        counts. What is older than the subject's tombstone is not kept."""
+        counts (in the tables of which a person is computed; elsewhere it says nothing). What is older than the
+        subject's tombstone is not kept."""
         assert self.batch is not None, f"table {self.name} is used outside handle()"
         self.batch.put(self.name, subject, value, changed, renewed)
-
 
 
 class Projection:

@@ -1,8 +1,9 @@
 """Publisher: nothing is published that is not durable, and nothing durable stays unpublished.
 
 A mark is written in the transaction of what changed. After it: read the marked people as they now are, append, read
-again, mark again whoever changed meanwhile, clear. A crash in between repeats messages and forgets none. The last
-message of a person carries the highest revision and the newest state.
+again, mark again whoever changed meanwhile, clear. A crash in between repeats messages and forgets none. Messages of
+one person may come out of the order of their revisions; the last one has the newest state, and so has the one with the
+highest revision.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from stream.message import Message
 from stream.outage import outlast
 from stream.person import Person
 from stream.snapshot import Snapshot, read, read_in
+from stream.store.database import Transaction
 from stream.store.marks import Mark
 
 
@@ -64,12 +66,17 @@ class Publisher:
         await log.append(messages)
         for message in messages:
             self._around.metrics.published.labels(message.topic).inc()
-        # One transaction: whoever changes them later finds it noted which keys hold a value. Lost, it repeats messages.
-        async with store.db.write(durable=False) as tx:
-            after = await read_in(tx, store, subjects, self._tables)
-            stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]
-            again = await store.marks.add(tx, self._processor, [(mark.subject, mark.facet) for mark in stale])
-            await store.marks.clear(tx, self._processor, marks, values, nulled)
+        appended = _Appended(marks, before, values, nulled)
+        return await store.db.writing(partial(self._settle, appended), durable=False)
+
+    async def _settle(self, appended: "_Appended", tx: Transaction) -> Sequence[Mark]:
+        """Reads again, marks again, clears. One transaction: whoever changes them later finds it noted which keys hold
+        a value. Not durable: losing it repeats messages."""
+        store, marks, before = self._around.store, appended.marks, appended.people
+        after = await read_in(tx, store, {mark.subject for mark in marks}, self._tables)
+        stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]
+        again = await store.marks.add(tx, self._processor, [(mark.subject, mark.facet) for mark in stale])
+        await store.marks.clear(tx, self._processor, marks, appended.values, appended.nulled)
         return again
 
     async def _messages(
@@ -100,6 +107,15 @@ class Publisher:
             return gone  # what was published before the crash may not have been noted
         async with self._around.store.db.read() as tx:
             return await self._around.store.marks.has_value(tx, gone)
+
+
+class _Appended(Struct, frozen=True):
+    """What was just appended: for which marks, of whom as they were read, with which keys' values and nulls."""
+
+    marks: Sequence[Mark]
+    people: Snapshot
+    values: dict[str, int]
+    nulled: set[str]
 
 
 def _message(topic: str, key: str, value: bytes | None) -> Message:

@@ -11,7 +11,7 @@ from stream.core.sheet import Key, Loaded, without
 from stream.person import Person, assemble
 from stream.store import Store
 from stream.store.database import Transaction
-from stream.store.people import Component
+from stream.store.graph import Component
 
 
 class View(Struct, frozen=True):
@@ -72,8 +72,7 @@ class Snapshot:
 
 async def read(store: Store, subjects: Collection[str], tables: Collection[str] = tuple(facts.TABLES)) -> Snapshot:
     """The people of these subjects, with their rows in these tables (none: only who they are)."""
-    async with store.db.read() as tx:
-        return await read_in(tx, store, subjects, tables)
+    return await store.db.reading(lambda tx: read_in(tx, store, subjects, tables))
 
 
 async def read_in(tx: Transaction, store: Store, subjects: Collection[str], tables: Collection[str]) -> Snapshot:

@@ -25,12 +25,19 @@ _GAUGES_S = 1.0
 
 
 class Worker:
-    """The processors of one process."""
+    """The processors of one process. An erasure waits for `every` configured one and knows the rows of each, whether
+    it runs here or not."""
 
-    def __init__(self, around: Surroundings, projections: Sequence[Projection], profile: bool) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        projections: Sequence[Projection],
+        profile: bool,
+        every: Sequence[Projection] | None = None,
+    ) -> None:
         self.projections = projections
         self.projectors = {p.name: Projector(p, around, Publisher(p.name, around, profile)) for p in projections}
-        self.eraser = Eraser(around, projections, Publisher(ERASER, around, profile))
+        self.eraser = Eraser(around, every or projections, Publisher(ERASER, around, profile))
         self.stopped: dict[str, str] = {}
         self._around = around
         self._resumed = asyncio.Event()

@@ -20,15 +20,15 @@ def run(run, tmp_path, monkeypatch):
 
 
 def test_it_says_what_would_run_and_touches_nothing(run, tmp_path):
-    (tmp_path / "stream.toml").write_text(FREE + "[sources.web]\n[sources.app]\n[processors.consent]\n")
+    (tmp_path / "stream.toml").write_text(FREE + "[sources.web]\nwrite_key = 'k'\n[processors.consent]\n")
     result = run("check", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["ok"] and found["problems"] == []
     assert found["configuration"] == str(tmp_path / "stream.toml")
-    assert found["receiver"] == "http://127.0.0.1:0/segment"
-    assert found["signed"] is False
-    assert found["sources"] == ["app", "web"]
+    assert found["receiver"] == "http://127.0.0.1:0"
+    unsigned = "unsigned requests: no secret is set, so this machine only"
+    assert found["takes"] == {"/segment": unsigned, "/segment/web": unsigned, "/v1": "a source's write key"}
     assert list(found["processors"]) == ["consent"]
     assert found["log"] == f"{tmp_path}/data/log.db"
     assert os.listdir(tmp_path) == ["stream.toml"]
@@ -38,9 +38,22 @@ def test_without_json_it_says_the_same_for_the_eye(run, tmp_path):
     (tmp_path / "stream.toml").write_text(FREE)
     result = run("check")
     assert result.exit_code == 0, result.output
-    assert "receiver       http://127.0.0.1:0/segment (no secret: unsigned)" in result.stdout
+    assert "receiver       http://127.0.0.1:0\n               /segment: unsigned requests" in result.stdout
+    assert "/v1: any write key: this machine only" in result.stdout
     assert "processors     profiles, audiences, consent, deletion" in result.stdout
     assert f"store          {tmp_path}/data/state.db" in result.stdout
+
+
+def test_it_says_of_every_path_what_it_takes(run, tmp_path):
+    text = FREE + "require_header = 'A: b'\n[sources.web]\nsecrets = ['s']\n[sources.old]\n"
+    (tmp_path / "stream.toml").write_text(text)
+    lines = run("check").stdout.splitlines()
+    assert [line.strip() for line in lines if line.startswith("   ")] == [
+        "/segment: only requests with its required header",
+        "/segment/web: signed requests only",
+        "/segment/old: closed: no secret is set for it",
+        "/v1: closed: no source has a write_key",
+    ]
 
 
 def test_a_port_that_is_taken_is_named(run, tmp_path):

@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 import stream
 from processors import consent, profiles
 from stream import config, events, headers, loading, topics
 from stream.cli import main
 from stream.core import envelope
+from stream.core.sheet import Changes, Loaded, Sheet
 from stream.log.sqlite import SqliteLog
 from stream.message import Message
 from stream.receiver import answer, application
-from stream.telemetry import Metrics
+from stream.telemetry import Metrics, registry
 from tests.embedded import Embedded, message
 
 ROOT = Path(__file__).parent.parent
@@ -158,6 +159,12 @@ def test_every_metric_is_documented_with_its_labels():
     assert {named(row[0])[0]: named(row[1]) for row in rows} == found
 
 
+def test_every_metric_of_the_process_is_documented():
+    lines = generate_latest(registry()).decode().splitlines()
+    told = {line.split()[0] for line in lines if not line.startswith("#")}
+    assert first_column(OPERATING, "## Metrics", 1) == told
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_metric_topic_and_setting_that_is_mentioned_exists(file):
     text = file.read_text()
@@ -295,6 +302,34 @@ def test_every_example_in_the_documentation_can_be_imported(block):
     names = {}
     exec(compile(block, "docs/processors.md", "exec"), names)
     assert "build" not in names or isinstance(names["build"](None, {}), list)
+
+
+def test_the_example_of_registers_does_what_is_said_of_it():
+    [block] = [block for block in blocks(PROCESSORS, "python") if "class WishLists" in block]
+    names = {}
+    exec(compile(block, "docs/processors.md", "exec"), names)
+    sheet = Sheet()
+    [projection] = [one.bound_to(sheet) for one in names["build"](None, {})]
+    sheet.load({("wishes", "user:ada"): Loaded(None, None)}, {})
+    marks = []
+    for time, event in (
+        (3, "Added to"),
+        (4, "Added to"),
+        (1, "Removed from"),
+        (5, "Removed from"),
+        (5, "Removed from"),
+    ):
+        sent = message("track", time, userId="ada", event=f"Product {event} Wishlist", properties={"product_id": "p"})
+        sheet.begin(float(time))
+        projection.handle(events.decode(sent))
+        sheet.keep()
+        changes, sheet.changes = sheet.changes, Changes()
+        marks.append((list(changes.marks), list(changes.renewed)))
+    changed, renewed = ([("user:ada", "wishes")], []), ([], [("wishes", "user:ada", "wishes")])
+    assert marks == [changed, renewed, ([], []), changed, ([], [])]
+    row = sheet.get("wishes", names["Wishes"], "user:ada")
+    assert (row.products["p"].value, row.without(4.0), row.without(5.0)) == (False, row, None)
+    assert set(first_column(PROCESSORS, "### Values: `Register` and `settle`")) == {one.name for one in stream.Settled}
 
 
 @pytest.mark.parametrize("block", [block for file in FILES for block in blocks(file.read_text(), "toml")])

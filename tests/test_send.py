@@ -216,3 +216,20 @@ async def test_wrong_use_ends_with_2_and_says_what(run, words, expected):
 
 def json_first(body):
     return body[1 : body.index(b"}") + 1]
+
+
+async def test_without_a_url_it_goes_to_the_configured_port(run, tmp_path):
+    (tmp_path / "events.jsonl").write_bytes(EVENTS[0])
+    async with Peer() as peer:
+        for host in ("", "host = '127.0.0.1'\n"):
+            text = f"[receiver]\nport = {peer.server.port}\nsecrets = ['s3cret']\n{host}"
+            (tmp_path / "stream.toml").write_text(text)
+            assert (await run("send", "events.jsonl")).exit_code == 0
+    assert [request.path for request in peer.asked] == ["/segment", "/segment"]
+
+
+async def test_without_a_url_and_without_a_port_it_asks_for_the_url(run, tmp_path):
+    (tmp_path / "stream.toml").write_text("[receiver]\nport = 0\n")
+    (tmp_path / "events.jsonl").write_bytes(EVENTS[0])
+    result = await run("send", "events.jsonl")
+    assert result.exit_code == 2 and "--url" in result.stderr

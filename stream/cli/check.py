@@ -10,18 +10,19 @@ from msgspec import Struct
 
 from stream import config, loading
 from stream.app import build
+from stream.cli import doors
 from stream.cli.frame import Frame, answer, json_option
 from stream.receiver import listen_host
 
 
 class Plan(Struct, frozen=True):
-    """What `run` would run. `configuration` is None where there is no file; `processors` says which file each is."""
+    """What `run` would run. `configuration` is None where there is no file; `takes`: what the receiver takes at
+    each path; `processors`: which file each is."""
 
     ok: bool
     configuration: str | None
     receiver: str
-    signed: bool
-    sources: list[str]
+    takes: dict[str, str]
     processors: dict[str, str | None]
     log: str
     store: str
@@ -53,9 +54,8 @@ def _plan(frame: Frame) -> Plan:
     return Plan(
         ok=not problems,
         configuration=str(frame.file) if frame.file else None,
-        receiver=f"http://{f'[{host}]' if ':' in host else host}:{port}/segment",
-        signed=bool(settings.receiver.secrets),
-        sources=sorted(settings.sources),
+        receiver=f"http://{f'[{host}]' if ':' in host else host}:{port}",
+        takes=doors.taken(settings),
         processors={name: loading.load(name, settings.folder).__file__ for name in settings.processors},
         log=str(log),
         store=str(store),
@@ -65,8 +65,8 @@ def _plan(frame: Frame) -> Plan:
 
 def _lines(plan: Plan) -> Iterator[str]:
     yield f"configuration  {plan.configuration or 'no stream.toml: the defaults'}"
-    yield f"receiver       {plan.receiver}{'' if plan.signed else ' (no secret: unsigned)'}"
-    yield f"sources        {', '.join(plan.sources) or 'none'}"
+    yield f"receiver       {plan.receiver}"
+    yield from (f"               {path}: {takes}" for path, takes in plan.takes.items())
     yield f"processors     {', '.join(plan.processors) or 'none'}"
     yield f"log            {plan.log}"
     yield f"store          {plan.store}"

@@ -12,10 +12,12 @@ from stream.cli.about import Found, gather, is_known
 from stream.cli.frame import Frame, answer, json_option
 from stream.cli.state import named, note, remembered, who
 from stream.cli.text import columns, safe, shown, when
+from stream.facts import SUBSCRIPTION
 from stream.person import Consent, Person
-from stream.store.people import Unlinked
+from stream.store.graph import Unlinked
 
 _UNLINKED = 1_000
+_STATUS = max(map(len, (*SUBSCRIPTION, "conflict")))  # "yes" and "no" are shorter
 
 
 @click.command(epilog="Example: stream person ada --export ada.json")
@@ -131,7 +133,7 @@ def _consents(person: Person) -> Iterator[str]:
 
 def _consent(one: Consent) -> str:
     proofs = (f"{safe(p.event)} {safe(p.message_id)} of {safe(p.source) or '?'} at {when(p.time)}" for p in one.proofs)
-    return f"{one.status:<9} {'; '.join(proofs)}"
+    return f"{one.status:<{_STATUS}}  {'; '.join(proofs)}"
 
 
 def _section(title: str, lines: dict[str, str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from stream.app import App, tune
+from stream.cli import doors
 from stream.cli.frame import Frame, json_option
 from stream.config import file_of
 
@@ -47,7 +48,9 @@ async def _run(frame: Frame, parts: tuple[str, ...], as_json: bool) -> None:
 def _announce(app: App, url: str | None) -> None:
     config = app.config
     files = {"log": str(file_of(config.log.url)), "store": str(file_of(config.store.url))}
-    click.echo(msgspec.json.encode({"receiver": url, "processors": list(app.worker.projectors), **files}))
+    takes = doors.taken(config) if url else {}
+    found = {"receiver": url, "takes": takes, "processors": list(app.worker.projectors), **files}
+    click.echo(msgspec.json.encode(found))
 
 
 def _greet(app: App, frame: Frame, url: str | None) -> None:
@@ -56,15 +59,13 @@ def _greet(app: App, frame: Frame, url: str | None) -> None:
     if url is None:
         click.echo(f"Processors    {names}")
         return
-    signed = bool(config.receiver.secrets or config.receiver.require_header)
+    for line in doors.lines(config, url):
+        click.echo(line)
     click.echo(
-        f"Segment posts to  {url}/segment\n"
-        f"                  {'signed requests only' if signed else 'no secret is set: this machine only, unsigned'}\n"
-        f"SDKs post to      {url}/v1\n"
         f"Processors        {names}\n"
         f"Data              {config.log.url.removeprefix('sqlite:')}, {config.store.url.removeprefix('sqlite:')}"
     )
-    if not signed:
+    if doors.is_open(config):
         click.echo(
             "\nTry it:\n"
             f"  curl -X POST {url}/segment -d "

@@ -16,13 +16,14 @@ from rich.progress import Progress
 from stream import sender, toml
 from stream.cli.frame import Frame, answer, json_option
 from stream.config import Config, ReceiverConfig, SourceConfig
+from stream.receiver import listen_host
 
 SHOWN = 10
 
 
 @click.command(epilog="Example: stream send examples/events.jsonl --batch 100")
 @click.argument("file", type=click.File("rb"))
-@click.option("--url", default="http://127.0.0.1:8080/segment", show_default=True, help="The receiver.")
+@click.option("--url", help="The receiver; without it, the configured one on this machine.")
 @click.option(
     "--secret", help="Sign with this one; ${NAME} takes it from the environment. Otherwise the configured one."
 )
@@ -31,13 +32,14 @@ SHOWN = 10
 @json_option
 @click.pass_obj
 def send(
-    frame: Frame, file: BinaryIO, url: str, secret: str | None, batch: int, concurrency: int, as_json: bool
+    frame: Frame, file: BinaryIO, url: str | None, secret: str | None, batch: int, concurrency: int, as_json: bool
 ) -> None:
     """Post events from FILE (- for stdin) to a receiver.
 
     One JSON object a line, posted as Segment's destinations do: signed, where a secret is given or configured. What
     the receiver asks to repeat is repeated. Lines that are not JSON objects are not sent but named; then, and where
     the receiver refuses something, the exit code is 1."""
+    url = url or _own(frame.config)
     section = _section(frame.config, url)
     target = sender.Target(
         url=url,
@@ -54,6 +56,14 @@ def send(
         _report(as_json, tally, time.perf_counter() - began)
     if not tally.complete:
         raise click.exceptions.Exit(1)
+
+
+def _own(config: Config) -> str:
+    host, port = listen_host(config), config.receiver.port
+    if port == 0:
+        raise click.UsageError("receiver.port is 0, any free one: say with --url where the receiver listens")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # every interface: this machine's own among them
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/segment"
 
 
 def _section(config: Config, url: str) -> ReceiverConfig | SourceConfig:

@@ -41,6 +41,16 @@ def linkable(identifier: str, never_link: tuple[str, ...]) -> bool:
     return identifier.lower() not in _lowered(never_link) and bool(identifier.strip("0-"))
 
 
+def may_link(subject: str, other: str, never_link: tuple[str, ...]) -> bool:
+    """May this pair ever count? Only with a user, and only between two that stand for somebody."""
+    return linkable(identifier(subject), never_link) and may_own(other, never_link)
+
+
+def may_own(subject: str, never_link: tuple[str, ...]) -> bool:
+    """Can others be this subject? Only users can, and not those that stand for nobody ("null", "-1")."""
+    return kind(subject) == "user" and linkable(identifier(subject), never_link)
+
+
 def kind(subject: str) -> str:
     """user, anon, group or message: what sort of identifier a subject is, in whatever space."""
     return subject.partition(":")[0].rpartition("/")[2]

@@ -35,7 +35,7 @@ class Changes(Struct):
     marks: dict[tuple[str, str], None] = {}  # (subject, facet), in order
     renewed: dict[tuple[str, str, str], None] = {}  # (table, subject, facet) whose values were said again
     links: dict[tuple[str, str], tuple[float, float]] = {}  # (subject, other) → first and last time
-    forgets: dict[str, tuple[str, float, str]] = {}  # request → subject, time, authority
+    forgets: dict[tuple[str, str], tuple[float, str]] = {}  # (request, subject) → time, authority; the first counts
     addresses: dict[tuple[str, str], None] = {}  # (subject, address)
 
 
@@ -82,7 +82,7 @@ class Sheet:
         asked, changes = self._asked, self.changes
         changes.marks.update(asked.marks)
         changes.renewed.update(asked.renewed)
-        changes.forgets.update(asked.forgets)
+        changes.forgets.update({k: v for k, v in asked.forgets.items() if k not in changes.forgets})
         changes.addresses.update(asked.addresses)
         for pair, (first, last) in asked.links.items():
             had = changes.links.get(pair)
@@ -131,7 +131,7 @@ class Sheet:
 
     def forget(self, subject: str, time: float, request: str, authority: str) -> None:
         self._dirty = True
-        self._asked.forgets[request] = (subject, time, authority)
+        self._asked.forgets.setdefault((request, subject), (time, authority))
 
     def address(self, subject: str, address: str) -> None:
         self._dirty = True

@@ -31,4 +31,4 @@ def murmur2(data: bytes) -> int:
 
 
 # A key costs 2-5 us to hash and 0.1 us to remember; the same people come again and again.
-_remembered = lru_cache(maxsize=16_384)(murmur2)
+_remembered = lru_cache(maxsize=65_536)(murmur2)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from stream import topics
+from stream import private, topics
 from stream.errors import ConfigError, LogError, LogInUse, LogUnavailable
 from stream.message import Partition
 
@@ -61,9 +61,9 @@ class LogFile(Struct, frozen=True):
 def sole_writer(path: Path) -> Iterator[None]:
     """Holds the lock of a log while it is open for writing. Raises LogInUse if another process holds it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Never deleted: a second file would be a second lock.
-        opened = open(path.with_name(path.name + ".lock"), "a+")  # noqa: SIM115
+        private.make(lock_file := path.with_name(path.name + ".lock"))
+        opened = open(lock_file, "a+")  # noqa: SIM115
     except OSError as error:
         raise LogUnavailable(f"cannot write in {path.parent}: {error}") from error
     with opened as lock:
@@ -85,6 +85,7 @@ def prepare(path: Path, partitions: int, now: float) -> LogFile:
     """Makes the file if there is none, adds topics it does not have yet, and reads what is fixed. Raises ConfigError
     when it was made with another number of partitions, LogError when it is no log of this version."""
     try:
+        private.make(path)  # SQLite's own files beside it get the same mode
         with closing(writable(path)) as connection:
             _begin(connection, path, now)
             _add_topics(connection, path, partitions)

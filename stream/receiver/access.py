@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -14,6 +14,9 @@ from stream.errors import ConfigError
 
 DEFAULT_SOURCE: Final = "segment"  # what comes in at /segment
 ANY_SDK: Final = "sdk"  # what comes in with any write key, before one is configured
+
+Asked = Literal["anything", "signature", "header", "signature and header", "nothing"]
+"""What a destination path takes: requests that carry this; whatever comes; or nothing, since none is configured."""
 
 _EVERY_INTERFACE: Final = "0.0.0.0"
 _LOOPBACK: Final = "127.0.0.1"
@@ -42,6 +45,17 @@ class Door(Struct, frozen=True):
         asks = bool(self.secrets or self.header)
         return self.open or (asks and (signed is not None or not self.secrets) and (trusted or self.header is None))
 
+    @property
+    def asked(self) -> Asked:
+        """The least that a request must show to be admitted at a destination path."""
+        tries: tuple[tuple[Asked, bytes | None, bool], ...] = (
+            ("anything", None, False),
+            ("signature", b"", False),
+            ("header", None, True),
+            ("signature and header", b"", True),
+        )
+        return next((asked for asked, signed, trusted in tries if self.admits(signed, trusted)), "nothing")
+
 
 class Access:
     """All doors of a receiver."""
@@ -58,6 +72,17 @@ class Access:
             if source.write_key
         }
         self._any_key = Door(ANY_SDK, open=True) if unsigned and not self._keys else None
+
+    def asked(self) -> dict[str, Asked]:
+        """What each destination path takes."""
+        doors = self._destinations.items()
+        return {f"/segment/{n}" if n != DEFAULT_SOURCE else "/segment": door.asked for n, door in doors}
+
+    def keyed(self) -> str:
+        """What the SDK paths take, in words."""
+        if self._any_key:
+            return "any write key: this machine only"
+        return "a source's write key" if self._keys else "closed: no source has a write_key"
 
     def destination(self, name: str) -> Door | None:
         """The door at /segment/NAME."""

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class Work(Struct, kw_only=True):
     settled: int | None = None
     now: float = 0.0
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Does it only say how far the processor is?"""
+        return not self.puts and not self.held and self.settled is None and self.changes == Changes()
+
 
 class Rows(Struct, frozen=True):
     """Rows as they were read, with the tombstones of their subjects and the serial as of which those are complete;
@@ -89,37 +95,42 @@ class Store:
 
     async def load(self, keys: Collection[Key]) -> Rows:
         """The rows of the keys, absent ones too."""
-        async with self.db.read() as tx:
-            # Tombstones before rows: one that comes between is younger than the serial, and commit() sees it.
-            serial = await self.people.serial(tx)
-            tombstones = await self.people.tombstones(tx, {subject for _, subject in keys}) if serial else {}
-            unerased = await self.people.unerased(tx, tombstones) if tombstones else set()
-            return Rows(await self._rows(tx, keys), tombstones, serial, unerased)
+        return await self.db.reading(partial(self._load, keys))
 
     async def commit(self, work: Work) -> list[Mark]:
         """Writes a batch; the marks it left. Raises ClaimLost or Conflict, and then nothing was written."""
         asked = work.changes
         durable = bool(asked.marks or asked.renewed or asked.forgets or asked.links or work.held or work.settled)
-        async with self.db.write(durable) as tx:
-            await self.positions.check(tx, work.processor, work.claims)
-            if await self.people.buried_since(tx, work.serial, {subject for _, subject in work.loaded}):
-                raise Conflict("a person was deleted meanwhile")
-            await self._write_rows(tx, work)
-            moved = await self._linking.add(tx, asked.links)
-            deleted = await self.deletions.ask(tx, asked.forgets, work.now)
-            await self.deletions.add_addresses(tx, list(asked.addresses))
-            if work.held:
-                await self.held.add(tx, work.held)
-            if work.settled is not None and not await self.held.remove(tx, work.settled):
-                raise Conflict("the held delivery has left meanwhile")
-            await self.positions.advance(tx, work.processor, work.positions, work.fates)
-            wanted = [
-                *asked.marks,
-                *await self._renewals.decisive(tx, asked.renewed, work.puts),
-                *((s, "identity") for s in sorted(moved)),
-                *((s, "deletion") for s in sorted(deleted)),
-            ]
-            return await self.marks.add(tx, work.processor, wanted)
+        return await self.db.writing(partial(self._commit, work), durable)
+
+    async def _load(self, keys: Collection[Key], tx: Transaction) -> Rows:
+        # Tombstones before rows: one that comes between is younger than the serial, and commit() sees it.
+        serial = await self.people.serial(tx)
+        tombstones = await self.people.tombstones(tx, {subject for _, subject in keys}) if serial else {}
+        unerased = await self.people.unerased(tx, tombstones) if tombstones else set()
+        return Rows(await self._rows(tx, keys), tombstones, serial, unerased)
+
+    async def _commit(self, work: Work, tx: Transaction) -> list[Mark]:
+        asked = work.changes
+        await self.positions.check(tx, work.processor, work.claims)
+        if await self.people.buried_since(tx, work.serial, {subject for _, subject in work.loaded}):
+            raise Conflict("a person was deleted meanwhile")
+        await self._write_rows(tx, work)
+        moved = await self._linking.add(tx, asked.links)
+        deleted = await self.deletions.ask(tx, asked.forgets, work.now)
+        await self.deletions.add_addresses(tx, list(asked.addresses))
+        if work.held:
+            await self.held.add(tx, work.held)
+        if work.settled is not None and not await self.held.remove(tx, work.settled):
+            raise Conflict("the held delivery has left meanwhile")
+        await self.positions.advance(tx, work.processor, work.positions, work.fates)
+        wanted = [
+            *asked.marks,
+            *await self._renewals.decisive(tx, asked.renewed, work.puts),
+            *((s, "identity") for s in sorted(moved)),
+            *((s, "deletion") for s in sorted(deleted)),
+        ]
+        return await self.marks.add(tx, work.processor, wanted)
 
     async def tables(self) -> list[str]:
         """Every table that ever had a processor, in every generation."""

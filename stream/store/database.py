@@ -4,11 +4,12 @@ A *transaction* is all or nothing, and sees one state of the database. A *durabl
 other may be lost together with all later ones when the power fails, never in part and never on kill -9.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Transaction(Protocol):
@@ -36,6 +37,15 @@ class Database(Protocol):
 
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that only reads, beside any writer."""
+        ...
+
+    async def writing(self, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
+        """What `body` returns, run as one transaction that may write. It awaits nothing but the transaction, and may
+        run in another thread: a driver that must visit one for each statement visits it once for all of them."""
+        ...
+
+    async def reading(self, body: Callable[[Transaction], Awaitable[T]]) -> T:
+        """The same, for a transaction that only reads."""
         ...
 
     def among(self, column: str) -> str:

@@ -13,6 +13,8 @@ from stream.store.people import People
 Prune = Callable[[str, str, float], str | None]
 """Table, encoded row, time → what is left of the row when everything up to that time is forgotten; None: nothing."""
 
+_PIECE = 17  # a hash's letter, and 64 of its bits
+
 
 class Deletion(Struct, frozen=True):
     """One request to delete. `state`: "open" until all projections passed `ends`, then "erased", then "done".
@@ -40,18 +42,24 @@ class Deletions:
         self._people = people
         self._linking = linking
 
-    async def ask(self, tx: Transaction, forgets: Mapping[str, tuple[str, float, str]], now: float) -> set[str]:
-        """Sets the tombstones of requests (id → subject, time, authority) that are not there yet. Who is marked."""
+    async def ask(self, tx: Transaction, forgets: Mapping[tuple[str, str], tuple[float, str]], now: float) -> set[str]:
+        """Sets the tombstones of requests ((id, subject) → time, authority) that are not there yet. Who is marked.
+
+        An id is a sender's messageId, and two deletes may carry the same one. The second person's request has an id of
+        its own: with a piece of the person's hash."""
         marked: set[str] = set()
-        for number, (subject, time, authority) in forgets.items():
+        for (asked, subject), (time, authority) in forgets.items():
             hashed = self._people.hash(subject)
-            fresh = await tx.run(
-                "INSERT INTO deletions (id, hash, time, authority, state, asked) VALUES (?, ?, ?, ?, 'open', ?)"
-                " ON CONFLICT (id) DO NOTHING",
+            own = f"{asked}#{hashed[:_PIECE]}"
+            found: dict[str, str] = dict(await tx.all("SELECT id, hash FROM deletions WHERE id IN (?, ?)", asked, own))
+            if hashed in found.values():
+                continue
+            number = own if asked in found else asked
+            await tx.run(
+                "INSERT INTO deletions (id, hash, time, authority, state, asked) VALUES (?, ?, ?, ?, 'open', ?)",
                 *(number, hashed, time, authority, now),
             )
-            if fresh == 1:
-                marked |= await self._linking.bury(tx, {hashed: subject}, time, [number])
+            marked |= await self._linking.bury(tx, {hashed: subject}, time, [number])
         return marked
 
     async def add_addresses(self, tx: Transaction, addresses: Collection[tuple[str, str]]) -> None:
@@ -66,16 +74,7 @@ class Deletions:
     async def every(self, *states: str) -> Sequence[Deletion]:
         """Requests in the given states, or all of them; oldest first."""
         async with self._db.read() as tx:
-            found = await tx.all(
-                "SELECT id, hash, time, authority, state, asked, finished, erased, ends FROM deletions"
-                f" WHERE {self._db.among('state')} ORDER BY asked, id",
-                self._db.listed(states or ("open", "erased", "done")),
-            )
-            subjects = await tx.all("SELECT id, subject FROM deletion_subjects WHERE subject IS NOT NULL")
-            addresses = await tx.all("SELECT id, address FROM deletion_addresses")
-        named = _grouped(subjects)
-        known = _grouped(addresses)
-        return [_deletion(row, named.get(row[0], ()), known.get(row[0], ())) for row in found]
+            return await self._those(tx, "state", states or ("open", "erased", "done"))
 
     async def about(self, subjects: Collection[str]) -> Sequence[Deletion]:
         """Requests that any of these subjects was part of, in whatever state; oldest first."""
@@ -84,8 +83,7 @@ class Deletions:
                 f"SELECT DISTINCT id FROM deletion_subjects WHERE {self._db.among('hash')}",
                 self._db.listed([self._people.hash(subject) for subject in subjects]),
             )
-        numbers = {number for (number,) in found}
-        return [deletion for deletion in await self.every() if deletion.id in numbers] if numbers else []
+            return await self._those(tx, "id", [number for (number,) in found])
 
     async def note_ends(self, number: str, ends: Mapping[Partition, int]) -> None:
         """Keeps which positions every projection must pass before this person's rows are erased."""
@@ -121,6 +119,22 @@ class Deletions:
                 await tx.run("UPDATE deletion_subjects SET subject = NULL WHERE id = ?", number)
                 await tx.run("DELETE FROM deletion_addresses WHERE id = ?", number)
         return closed == 1
+
+    async def _those(self, tx: Transaction, column: str, values: Iterable[str]) -> list[Deletion]:
+        found = await tx.all(
+            "SELECT id, hash, time, authority, state, asked, finished, erased, ends FROM deletions"
+            f" WHERE {self._db.among(column)} ORDER BY asked, id",
+            self._db.listed(values),
+        )
+        if not found:  # the eraser's usual answer, twice a second
+            return []
+        those, listed = self._db.among("id"), self._db.listed([row[0] for row in found])
+        subjects = await tx.all(
+            f"SELECT id, subject FROM deletion_subjects WHERE subject IS NOT NULL AND {those}", listed
+        )
+        addresses = await tx.all(f"SELECT id, address FROM deletion_addresses WHERE {those}", listed)
+        named, known = _grouped(subjects), _grouped(addresses)
+        return [_deletion(row, named.get(row[0], ()), known.get(row[0], ())) for row in found]
 
 
 def _ends(text: str | None) -> dict[Partition, int] | None:

@@ -78,6 +78,8 @@ class Erasing:
         pairs = {(subject, other): (first, last) for subject, other, first, last in found}
         graves = await self._people.tombstones(tx, {subject for pair in pairs for subject in pair})
         await self._linking.keep(tx, pairs, graves)
+        for column in ("subject", "other"):
+            await tx.many(f"DELETE FROM refused WHERE {column} = ? AND last <= ?", list(grave.tombstones.items()))
 
     async def _held(self, tx: Transaction, grave: Grave) -> int:
         await tx.many(

@@ -1,17 +1,24 @@
 """Linking: new pairs of subjects, and what follows where one of them is deleted.
 
 A tombstone spreads: from a user to every subject that was ever seen as that user, and across aliases both ways; never
-from an anonymous subject to a user, since a shared device must not delete whoever else used it. It spreads over erased
-pairs too (ties, by hash). So the tombstones are the same whatever comes first, the link or the deletion.
+from an anonymous subject to a user, since a shared device must not delete whoever else used it; and not where a user
+has more subjects than may count, since those are strangers to each other. It spreads over erased pairs too (ties, by
+hash). So, below the caps, the tombstones are the same whatever comes first, the link or the deletion.
+
+Pairs that may never count, since one of the two stands for nobody, lie apart: nothing is made of them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
 from stream.core import identity
 from stream.store.database import Database, Transaction
-from stream.store.people import Pairs, People, Times
+from stream.store.graph import Pairs, Times, grave
+from stream.store.people import People
 
-Links = Mapping[tuple[str, str], Times]
+Pair = tuple[str, str]
+Links = Mapping[Pair, Times]
+
+_NEVER = float("-inf")
 
 
 class Linking:
@@ -26,22 +33,28 @@ class Linking:
         """Adds pairs. The subjects of people that may have changed thereby, deleted ones included."""
         if not links:
             return set()
+        links, refused = self._parted(links)
         known = await self._people.pairs(tx, {subject for subject, _ in links})
         changed = {pair: merged for pair, new in links.items() if (merged := _merged(new, known, pair)) is not None}
         fresh = [pair for pair in changed if _is_news(changed[pair], known, pair)]
+        users = {other for _, other in fresh}
+        before = await self._people.fans(tx, users)
         graves: dict[str, float] = {}
         marked: set[str] = set()
         if await self._people.serial(tx):
-            changed = await self._with_ties(tx, changed)
-            for subject, other in fresh:
-                marked |= await self._spread(tx, subject, other)
-            graves = await self._people.tombstones(tx, {subject for pair in changed for subject in pair})
-        users = {other for _, other in fresh}
-        before = await self._people.fans(tx, users)
+            changed |= await self._with_ties(tx, {p: t for p, t in changed.items() if p[1] not in known[p[0]]})
+            marked = await self._spread(tx, await self._ways(tx, fresh, known, before))
+            graves = await self._people.tombstones(tx, {s for pair in (*changed, *refused) for s in pair})
         await self.keep(tx, changed, graves)
+        await self._refuse(tx, {p: t for p, t in refused.items() if t[1] > grave(graves, p)})
         for subject, other in fresh:
             marked |= {subject, other, *known[subject]}
         return marked | self._lost(before, await self._people.fans(tx, users))
+
+    def _parted(self, links: Links) -> tuple[Links, Links]:
+        """Those that may count, and those that never do."""
+        refused = {pair: times for pair, times in links.items() if not self._people.may_link(*pair)}
+        return {pair: times for pair, times in links.items() if pair not in refused}, refused
 
     def _lost(self, before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> set[str]:
         """Whoever belonged to a user that has just become shared, and now stands alone."""
@@ -99,48 +112,101 @@ class Linking:
     async def _neighbours(self, tx: Transaction, graves: Mapping[str, str | None]) -> dict[str, str | None]:
         users = [h for h in graves if h.startswith("u")]
         named = [subject for h in users if (subject := graves[h])]
-        found: dict[str, str | None] = {}
-        for here, there in (("other", "subject"), ("subject", "other")):
-            rows = await tx.all(f"SELECT {there} FROM links WHERE {self._db.among(here)}", self._db.listed(named))
-            found |= {self._people.hash(subject): subject for (subject,) in rows}
-        for here, there in (("other", "hash"), ("hash", "other")):
-            rows = await tx.all(
-                f"SELECT ties.{there}, tombstones.subject FROM ties"
-                f" LEFT JOIN tombstones ON tombstones.hash = ties.{there} WHERE {self._db.among('ties.' + here)}",
-                self._db.listed(users),
-            )
-            found = {h: subject for h, subject in rows} | found
-        return found
+        reached: set[Pair] = set()
+        for user, seen in (await self._people.fans(tx, named)).items():
+            reached |= {(fan, user) for fan in seen if len(seen) <= self._max_links}
+        for user, known in (await self._people.pairs(tx, named)).items():
+            reached |= {(user, other) for other in known if len(known) <= self._max_links}
+        counting = {pair for pair in reached if self._people.may_link(*pair)}
+        fans = await self._people.fans(tx, {other for _, other in counting})
+        near = {s for pair in counting if len(fans[pair[1]]) <= self._max_links for s in pair}
+        return {h: None for h in await self._tied_to(tx, users)} | {self._people.hash(s): s for s in near}
 
-    async def _spread(self, tx: Transaction, subject: str, other: str) -> set[str]:
-        marked = await self._spread_from(tx, other, subject)
-        if identity.kind(subject) == "user":
-            marked |= await self._spread_from(tx, subject, other)
-        return marked
+    async def _tied_to(self, tx: Transaction, users: Collection[str]) -> dict[str, str | None]:
+        """Where erased pairs lead: hashes, with the names of those that are kept."""
+        fans = await self._people.tied(tx, users)
+        owners: dict[str, list[str]] = {}
+        for h, other in await tx.all(
+            f"SELECT hash, other FROM ties WHERE {self._db.among('hash')}", self._db.listed(users)
+        ):
+            owners.setdefault(h, []).append(other)
+        few = {other for others in owners.values() for other in others if len(others) <= self._max_links}
+        crowds = await self._people.tied(tx, few)
+        near = {other for other in few if len(crowds[other]) <= self._max_links}
+        near |= {h for hashes in fans.values() for h in hashes if len(hashes) <= self._max_links}
+        names = await tx.all(
+            f"SELECT hash, subject FROM tombstones WHERE {self._db.among('hash')}", self._db.listed(near)
+        )
+        return dict.fromkeys(near) | dict(names)
 
-    async def _spread_from(self, tx: Transaction, source: str, target: str) -> set[str]:
-        times = await self._people.tombstones(tx, (source, target))
-        if source not in times or times[source] <= times.get(target, float("-inf")):
-            return set()
+    async def _ways(
+        self, tx: Transaction, fresh: Collection[Pair], known: Pairs, fans: Mapping[str, list[str]]
+    ) -> list[Pair]:
+        """From whom to whom a tombstone spreads over these pairs."""
+        tied = await self._people.tied(tx, [self._people.hash(user) for user in fans])
+        crowds = {user: {*fans[user], *(subject for subject, other in fresh if other == user)} for user in fans}
+        owners = {subject: set(others) for subject, others in known.items()}
+        ways: list[Pair] = []
+        for subject, other in fresh:
+            owners[subject].add(other)
+        for subject, other in fresh:
+            if max(len(crowds[other]), len(tied[self._people.hash(other)])) <= self._max_links:
+                ways.append((other, subject))
+                if identity.kind(subject) == "user" and len(owners[subject]) <= self._max_links:
+                    ways.append((subject, other))
+        return ways
+
+    async def _spread(self, tx: Transaction, ways: Collection[Pair]) -> set[str]:
+        ends = {subject for way in ways for subject in way}
+        marked: set[str] = set()
+        while True:  # one may open the next: a batch's pairs are not written yet
+            graves = await self._people.tombstones(tx, ends)
+            found = ((s, t) for s, t in ways if graves.get(s, _NEVER) > graves.get(t, _NEVER))
+            source, target = next(found, ("", ""))
+            if not source:
+                return marked
+            marked |= await self._extend(tx, source, target, graves[source])
+
+    async def _extend(self, tx: Transaction, source: str, target: str, time: float) -> set[str]:
+        """The deletion of `source` is one of `target` too, and open again."""
         found = await tx.all(
             "SELECT deletions.id FROM deletions JOIN deletion_subjects ON deletion_subjects.id = deletions.id"
             " WHERE deletion_subjects.hash = ? AND deletions.time = ?",
             self._people.hash(source),
-            times[source],
+            time,
         )
         ids = [number for (number,) in found]
         await tx.many("UPDATE deletions SET state = 'open', ends = NULL, finished = NULL WHERE id = ?", _ones(ids))
-        return await self.bury(tx, {self._people.hash(target): target}, times[source], ids)
+        return await self.bury(tx, {self._people.hash(target): target}, time, ids)
 
-    async def _with_ties(self, tx: Transaction, pairs: Links) -> dict[tuple[str, str], Times]:
+    async def _with_ties(self, tx: Transaction, pairs: Links) -> dict[Pair, Times]:
+        """Pairs that are not kept, with the times that they had when they were erased."""
         merged = dict(pairs)
-        for pair, (first, last) in pairs.items():
-            found = await tx.all(
-                "SELECT first, last FROM ties WHERE hash = ? AND other = ?", *map(self._people.hash, pair)
-            )
-            for tied_first, tied_last in found:
-                merged[pair] = (min(first, tied_first), max(last, tied_last))
+        hashed = {tuple(map(self._people.hash, pair)): pair for pair in pairs}
+        found = await tx.all(
+            f"SELECT hash, other, first, last FROM ties WHERE {self._db.among('hash')}",
+            self._db.listed({subject for subject, _ in hashed}),
+        )
+        for subject, other, first, last in found:
+            pair = hashed.get((subject, other))
+            if pair is not None:
+                merged[pair] = (min(first, merged[pair][0]), max(last, merged[pair][1]))
         return merged
+
+    async def _refuse(self, tx: Transaction, pairs: Links) -> None:
+        await tx.many(
+            "INSERT INTO refused (subject, other, first, last) VALUES (?, ?, ?, ?) ON CONFLICT (subject, other)"
+            " DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+            [(*pair, *times) for pair, times in sorted(pairs.items())],
+        )
+        # Millions may be seen with one that stands for nobody: some are enough to see that.
+        for place, column in enumerate(("subject", "other")):
+            nobody = {pair[place] for pair in pairs if not self._people.stands_for_somebody(pair[place])}
+            await tx.many(
+                f"DELETE FROM refused WHERE {column} = ?1 AND (subject, other) NOT IN"
+                f" (SELECT subject, other FROM refused WHERE {column} = ?1 ORDER BY first, subject, other LIMIT ?2)",
+                [(one, self._max_links + 1) for one in sorted(nobody)],
+            )
 
     async def _cap(self, tx: Transaction, subjects: Iterable[str]) -> None:
         # One more than may count is enough to know that a subject is shared.

@@ -7,38 +7,14 @@ the same people.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-
-from msgspec import Struct
+from collections.abc import Collection, Iterable
 
 from stream.config import IdentityConfig
 from stream.core import identity
 from stream.store.database import Database, Transaction
-
-Times = tuple[float, float]
-Pairs = dict[str, dict[str, Times]]
+from stream.store.graph import Component, Graph, Pairs, Unlinked, grave
 
 _PAGE = 1_000
-
-
-class Component(Struct, frozen=True):
-    """The subjects of one person. `links`: subject → whom it belongs to, and since when that counts."""
-
-    key: str
-    subjects: tuple[str, ...]
-    links: dict[str, tuple[str, float]] = {}
-
-
-class Unlinked(Struct, frozen=True):
-    """A pair that does not count. `why`: "refused" (one of the two stands for nobody), "shared" (one of them is seen
-    with too many), "moved" (the subject belongs to `owner`, who had it earlier)."""
-
-    subject: str
-    other: str
-    first: float
-    last: float
-    why: str
-    owner: str | None
 
 
 class People:
@@ -113,6 +89,27 @@ class People:
             fans[user].append(subject)
         return fans
 
+    async def tied(self, tx: Transaction, hashes: Collection[str]) -> dict[str, list[str]]:
+        """For each hash of a user the hashes of erased subjects, at most one more than may count."""
+        found = await tx.all(
+            "SELECT asked.value, ties.hash FROM json_each(?) AS asked JOIN ties ON ties.other = asked.value"
+            " AND ties.hash IN (SELECT hash FROM ties WHERE other = asked.value ORDER BY hash LIMIT ?)",
+            self._db.listed(hashes),
+            self._config.max_links + 1,
+        )
+        tied: dict[str, list[str]] = {user: [] for user in hashes}
+        for user, subject in found:
+            tied[user].append(subject)
+        return tied
+
+    def may_link(self, subject: str, other: str) -> bool:
+        """May this pair ever count, as the configuration says it now?"""
+        return identity.may_link(subject, other, self._config.never_link)
+
+    def stands_for_somebody(self, subject: str) -> bool:
+        """Not "null", not zeros: see `[identity] never_link`."""
+        return identity.linkable(identity.identifier(subject), self._config.never_link)
+
     async def components(self, tx: Transaction, subjects: Collection[str]) -> dict[str, Component]:
         """The person of each subject, as it now is."""
         graph = await self._graph(tx, set(subjects))
@@ -134,9 +131,17 @@ class People:
             graph.fans = await self.fans(tx, [other for other in others if graph.may_own(other)])
             graph.tombstones = await self.tombstones(tx, others.union(subjects))
             found += [pair for subject in subjects for pair in graph.unlinked(subject)]
-        return found[:limit]
+        found += await self._refused(tx, limit)
+        return sorted(found, key=lambda pair: (pair.subject, pair.other))[:limit]
 
-    async def _graph(self, tx: Transaction, start: set[str]) -> "Graph":
+    async def _refused(self, tx: Transaction, limit: int) -> list[Unlinked]:
+        rows = await tx.all("SELECT subject, other, first, last FROM refused ORDER BY subject, other LIMIT ?", limit)
+        graves = await self.tombstones(tx, {subject for row in rows for subject in row[:2]})
+        return [
+            Unlinked(s, o, first, last, "refused", None) for s, o, first, last in rows if last > grave(graves, (s, o))
+        ]
+
+    async def _graph(self, tx: Transaction, start: set[str]) -> Graph:
         graph = Graph(self._config)
         visited: set[str] = set()
         frontier = start
@@ -150,81 +155,3 @@ class People:
             frontier = {end for s in around if (end := graph.nearest(s)) and (s in visited or end in visited)}
             frontier = (frontier | {s for s in around if graph.nearest(s) in visited}) - visited
         return graph
-
-
-class Graph:
-    """Pairs around some subjects, loaded; pure."""
-
-    def __init__(self, config: IdentityConfig) -> None:
-        self.pairs: Pairs = {}
-        self.fans: dict[str, list[str]] = {}
-        self.tombstones: dict[str, float] = {}
-        self._config = config
-
-    def may_own(self, subject: str) -> bool:
-        """Can others be this subject? Only users can, and not those that stand for nobody ("null", "-1")."""
-        if identity.kind(subject) != "user":
-            return False
-        return identity.linkable(identity.identifier(subject), self._config.never_link)
-
-    def owner(self, subject: str) -> tuple[str, float] | None:
-        """Who this subject is, and since when that counts; None if nobody else."""
-        owner = self.nearest(subject)
-        if owner is None or len(self.fans.get(owner, ())) > self._config.max_links:
-            return None
-        return owner, max(self.pairs[subject][owner][0], self._grave(subject, owner))
-
-    def nearest(self, subject: str) -> str | None:
-        """Who owns this subject, unless that one turns out to be shared by too many."""
-        pairs = [(other, first) for other, (first, _) in self.alive(subject).items()]
-        return identity.owner(pairs, self._config.max_links)
-
-    def alive(self, subject: str) -> dict[str, Times]:
-        """The pairs that count: younger than the tombstones, and with somebody."""
-        if not identity.linkable(identity.identifier(subject), self._config.never_link):
-            return {}
-        return {
-            other: times
-            for other, times in self.pairs.get(subject, {}).items()
-            if times[1] > self._grave(subject, other) and self.may_own(other)
-        }
-
-    def unlinked(self, subject: str) -> Iterator[Unlinked]:
-        """The pairs of this subject that do not count, and why; not those that a deletion ended."""
-        owner = self.owner(subject)
-        alive = self.alive(subject)
-        for other, (first, last) in sorted(self.pairs[subject].items()):
-            if last > self._grave(subject, other) and (owner is None or other != owner[0]):
-                why = "refused" if other not in alive else "moved" if owner else "shared"
-                yield Unlinked(subject, other, first, last, why, owner[0] if owner else None)
-
-    def components(self, subjects: Iterable[str]) -> dict[str, Component]:
-        """The component of each of the subjects."""
-        edges: dict[str, set[str]] = {}
-        owners: dict[str, tuple[str, float]] = {}
-        for subject in self.pairs:
-            if owned := self.owner(subject):
-                edges.setdefault(subject, set()).add(owned[0])
-                edges.setdefault(owned[0], set()).add(subject)
-                owners[subject] = owned
-        done: dict[str, Component] = {}
-        for subject in subjects:
-            if subject not in done:
-                members = _reach(subject, edges)
-                links = {m: owners[m] for m in members if m in owners}
-                component = Component(identity.person_key(members), tuple(sorted(members)), links)
-                done.update(dict.fromkeys(members, component))
-        return {subject: done[subject] for subject in subjects}
-
-    def _grave(self, subject: str, other: str) -> float:
-        nothing = float("-inf")
-        return max(self.tombstones.get(subject, nothing), self.tombstones.get(other, nothing))
-
-
-def _reach(start: str, edges: Mapping[str, set[str]]) -> set[str]:
-    reached, frontier = {start}, [start]
-    while frontier:
-        fresh = edges.get(frontier.pop(), set()) - reached
-        reached |= fresh
-        frontier.extend(fresh)
-    return reached

@@ -11,7 +11,8 @@ import msgspec
 from stream import facts
 from stream.core.sheet import Key
 from stream.store.database import Database, Transaction
-from stream.store.people import Component, People
+from stream.store.graph import Component
+from stream.store.people import People
 
 Renewed = tuple[str, str, str]
 """Table, subject, facet."""
@@ -42,12 +43,12 @@ class Renewals:
         ]
 
     async def _linked(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
-        listed = self._db.listed(subjects)
+        # A user that is shared by a million is looked up, not walked through.
         found = await tx.all(
-            f"SELECT subject FROM links WHERE {self._db.among('subject')}"
-            f" UNION SELECT other FROM links WHERE {self._db.among('other')}",
-            listed,
-            listed,
+            "SELECT asked.value FROM json_each(?) AS asked"
+            " WHERE EXISTS (SELECT 1 FROM links WHERE subject = asked.value)"
+            " OR EXISTS (SELECT 1 FROM links WHERE other = asked.value)",
+            self._db.listed(subjects),
         )
         return {subject for (subject,) in found}
 

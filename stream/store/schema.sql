@@ -67,6 +67,16 @@ CREATE TABLE links (
 ) WITHOUT ROWID;
 CREATE INDEX links_by_other ON links (other);
 
+-- Pairs of which one stands for nobody ("null", zeros): for people to look at. They never count, and nothing spreads.
+CREATE TABLE refused (
+  subject TEXT NOT NULL,
+  other TEXT NOT NULL,
+  first REAL NOT NULL,
+  last REAL NOT NULL,
+  PRIMARY KEY (subject, other)
+) WITHOUT ROWID;
+CREATE INDEX refused_by_other ON refused (other);
+
 -- What an erased link leaves behind: enough that a later deletion reaches the same subjects, in any order.
 CREATE TABLE ties (
   hash TEXT NOT NULL,

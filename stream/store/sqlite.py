@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from stream import private
 from stream.errors import StoreError
-from stream.store.database import Row
+from stream.store.database import Row, Transaction
 
 T = TypeVar("T")
 
@@ -44,6 +45,22 @@ class SqliteTransaction:
         return self._thread.call(_first, self._begin, function, *args)
 
 
+class SqliteBody:
+    """One transaction of a body that runs in the connection's thread: each statement is done when it is awaited."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def all(self, sql: str, *params: Any) -> list[Row]:
+        return _all(self._connection, sql, params)
+
+    async def run(self, sql: str, *params: Any) -> int:
+        return _run(self._connection, sql, params)
+
+    async def many(self, sql: str, rows: Iterable[Row]) -> int:
+        return _many(self._connection, sql, rows)
+
+
 class SqliteDatabase:
     """A file. Several processes may open it; one of them at a time writes."""
 
@@ -57,7 +74,6 @@ class SqliteDatabase:
     @contextlib.asynccontextmanager
     async def open(cls, path: Path) -> AsyncIterator["SqliteDatabase"]:
         """Opens or creates the file. Raises StoreError where it cannot."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         async with _Thread.open(path, "store-write") as writer, _Thread.open(path, "store-read") as reader:
             yield cls(writer, reader)
 
@@ -70,6 +86,14 @@ class SqliteDatabase:
     async def read(self) -> AsyncIterator[SqliteTransaction]:
         async with self._reading, self._transaction(self._reader, _begin_read) as tx:
             yield tx
+
+    async def writing(self, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
+        async with self._writing:
+            return await self._writer.call(_whole, _begin_durable if durable else _begin_fast, body)
+
+    async def reading(self, body: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self._reading:
+            return await self._reader.call(_whole, _begin_read, body)
 
     def among(self, column: str) -> str:
         return f"{column} IN (SELECT value FROM json_each(?))"
@@ -120,6 +144,7 @@ class _Thread:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
+        private.make(path)  # SQLite's own files beside it get the same mode
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
             _refuse_others(connection, path)
@@ -131,7 +156,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
         return connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot open the state file {path}: {error}") from error
 
 
@@ -153,6 +178,31 @@ def _first(
 ) -> T:
     begin(connection)
     return function(connection, *args)
+
+
+def _whole(
+    connection: sqlite3.Connection,
+    begin: Callable[[sqlite3.Connection], None],
+    body: Callable[[Transaction], Awaitable[T]],
+) -> T:
+    try:
+        begin(connection)
+        done = _result(body(SqliteBody(connection)))
+        _commit(connection)
+        return done
+    except BaseException:
+        _rollback(connection)
+        raise
+
+
+def _result(running: Awaitable[T]) -> T:
+    steps = running.__await__()
+    try:
+        next(steps)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("the body of a transaction awaited something else than the transaction")
 
 
 def _begin_durable(connection: sqlite3.Connection) -> None:

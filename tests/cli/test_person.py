@@ -51,6 +51,18 @@ async def test_for_the_eye_it_says_the_same(system, stream):
     assert '    anon:9  {"sum": 3}' in lines
 
 
+async def test_proofs_stand_below_each_other_however_long_the_answer_before_them_is(system, stream):
+    messaging = [
+        {"key": "a@b.c", "type": "EMAIL", "status": "UNSUBSCRIBED"},
+        {"key": "1", "type": "SMS", "status": "SUBSCRIBED"},
+    ]
+    await system.send(message("identify", NOW, userId="ada", context={"messaging_subscriptions": messaging}))
+    await system.settle()
+    lines = [line for line in (await stream("person", "ada")).stdout.splitlines() if " of test at " in line]
+    assert {line.split()[1] for line in lines} == {"subscribed", "unsubscribed"}
+    assert len({line.index("identify") for line in lines}) == 1
+
+
 async def test_each_look_leaves_a_line_of_audit_that_names_nobody(system, stream):
     await known(system)
     await stream("person", "ada")
@@ -164,6 +176,19 @@ async def test_links_that_are_shared_or_refused_are_listed(system, stream, folde
         ("anon:8", "user:test", "refused", None),
         ("anon:kiosk", "user:one", "shared", None),
         ("anon:kiosk", "user:two", "shared", None),
+    ]
+
+
+async def test_links_of_what_stands_for_nobody_are_listed_as_refused(system, stream):
+    await system.send(
+        message("identify", NOW - 2, userId="ada", anonymousId="null"),
+        message("track", NOW - 1, userId="anonymous", anonymousId="9", event="Seen", properties={"amount": 1}),
+    )
+    await system.settle()
+    found = json.loads((await stream("person", "--unlinked", "--json")).stdout)
+    assert [(one["subject"], one["other"], one["why"]) for one in found] == [
+        ("anon:9", "user:anonymous", "refused"),
+        ("anon:null", "user:ada", "refused"),
     ]
 
 

@@ -1,20 +1,22 @@
 """The stores that the contract is tested on, and the work that the tests give them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stream.config import IdentityConfig
 from stream.core.sheet import Changes, Key
 from stream.message import Delivery, Message, Partition
 from stream.store import Store, Work
+from stream.store.database import Database, Row, Transaction
 from stream.store.held import Held
 from stream.store.marks import Mark
 
 TRACK = Partition("segment.track", 0)
 OTHER = Partition("segment.track", 1)
 LOG = "log-1"
+T = TypeVar("T")
 
 
 class Embedded:
@@ -27,7 +29,57 @@ class Embedded:
         return Store.open(f"sqlite:{self.path}", IdentityConfig(**identity))
 
 
+T = TypeVar("T")
+
 KINDS: dict[str, Callable[[Path], Embedded]] = {"sqlite": Embedded}
+
+
+class Watched:
+    """A store's database, whose statements and rows are counted."""
+
+    def __init__(self, db: Database) -> None:
+        self.statements = self.read_rows = 0
+        self._db = db
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        async with self._db.read() as tx:
+            yield WatchedTransaction(self, tx)
+
+    @asynccontextmanager
+    async def write(self, durable: bool = True) -> AsyncIterator[Transaction]:
+        async with self._db.write(durable) as tx:
+            yield WatchedTransaction(self, tx)
+
+    async def reading(self, body: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self.read() as tx:
+            return await body(tx)
+
+    async def writing(self, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
+        async with self.write(durable) as tx:
+            return await body(tx)
+
+
+class WatchedTransaction:
+    def __init__(self, watched: Watched, tx: Transaction) -> None:
+        self._watched, self._tx = watched, tx
+
+    async def all(self, sql: str, *params: Any) -> list[Row]:
+        found = await self._tx.all(sql, *params)
+        self._watched.statements += 1
+        self._watched.read_rows += len(found)
+        return found
+
+    async def run(self, sql: str, *params: Any) -> int:
+        self._watched.statements += 1
+        return await self._tx.run(sql, *params)
+
+    async def many(self, sql: str, rows: Iterable[Row]) -> int:
+        self._watched.statements += 1
+        return await self._tx.many(sql, rows)
 
 
 async def claimed(store: Store, processor: str = "p", *partitions: Partition) -> dict[Partition, int]:
@@ -83,7 +135,7 @@ async def forget(
     store: Store, subject: str, time: float, request: str = "r1", authority: str = "segment"
 ) -> list[Mark]:
     """Commits a request to delete."""
-    changes = Changes(forgets={request: (subject, time, authority)})
+    changes = Changes(forgets={(request, subject): (time, authority)})
     return await store.commit(Work(processor="deletion", claims={}, changes=changes, now=1_000.0))
 
 

@@ -84,7 +84,7 @@ async def test_a_conflict_leaves_no_mark_link_held_delivery_or_request_to_delete
     changes = Changes(
         marks={("user:1", "traits"): None},
         links={("anon:1", "user:1"): (1.0, 1.0)},
-        forgets={"r": ("user:2", 3.0, "segment")},
+        forgets={("r", "user:2"): (3.0, "segment")},
         addresses={("user:2", "email:a@b.c"): None},
     )
     work = Work(processor="p", claims=claims, loaded=loaded.rows, puts={ROW: "2"}, changes=changes, held=[dead()])

@@ -2,10 +2,24 @@
 
 import pytest
 
-from stream.core.sheet import Changes
+from stream.core.sheet import Changes, Sheet
 from stream.message import Partition
 from stream.store import Work
-from tests.contracts.stores import KINDS, TRACK, claimed, dead, erase, forget, hold, link, put, values
+from stream.store.deletions import Deletions
+from tests.contracts.stores import (
+    KINDS,
+    TRACK,
+    Watched,
+    claimed,
+    dead,
+    erase,
+    forget,
+    hold,
+    link,
+    put,
+    tombstones,
+    values,
+)
 
 A, U, V, W = "anon:1", "user:1", "user:2", "user:3"
 
@@ -124,3 +138,39 @@ async def test_rows_are_known_as_unerased_from_the_tombstone_to_the_erasure(stor
     assert (await store.load([("t", U)])).unerased == set()
     await forget(store, U, 9.0, "r2")
     assert (await store.load([("t", U)])).unerased == {U}
+
+
+async def test_two_people_of_deletes_with_the_same_id_are_a_request_each_however_often_they_come(store):
+    for _ in range(2):
+        await forget(store, U, 5.0, "m1")
+        await forget(store, V, 6.0, "m1")
+    assert await tombstones(store, U, V) == {U: 5.0, V: 6.0}
+    first, second = await store.deletions.every()
+    assert (first.id, first.subjects, second.subjects) == ("m1", (U,), (V,))
+    assert second.id.startswith("m1#") and second.hash == store.people.hash(V)
+
+
+async def test_two_people_of_deletes_with_the_same_id_in_one_batch_are_a_request_each(store):
+    sheet = Sheet()
+    for subject, time in ((U, 5.0), (V, 6.0), (U, 7.0)):  # the last one is a repeat of the first
+        sheet.begin(time)
+        sheet.forget(subject, time, "m1", "segment")
+        sheet.keep()
+    await store.commit(Work(processor="deletion", claims={}, changes=sheet.changes))
+    assert await tombstones(store, U, V) == {U: 5.0, V: 6.0}
+    assert len(await store.deletions.every()) == 2
+
+
+async def test_the_eraser_s_look_reads_of_unfinished_requests_alone(store):
+    for number, subject in enumerate((U, V, W)):
+        await forget(store, subject, 5.0, f"r{number}")
+    await store.commit(Work(processor="p", claims={}, changes=Changes(addresses={(U, "email:a@b.c"): None})))
+    await store.deletions.note_ends("r0", {TRACK: 0})
+    await erase(store, "r0")
+    watched = Watched(store.db)
+    deletions = Deletions(watched, store.people, store._linking)
+    assert [(one.id, one.subjects) for one in await deletions.every("open")] == [("r1", (V,)), ("r2", (W,))]
+    assert watched.read_rows == 4  # two requests, one subject each; not the erased one's subject and address
+    watched.statements = 0
+    assert await deletions.every("done") == []
+    assert watched.statements == 1

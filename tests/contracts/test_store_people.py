@@ -4,14 +4,9 @@ import itertools
 
 import pytest
 
-from tests.contracts.stores import (
-    KINDS,
-    components,
-    erase,
-    forget,
-    link,
-    tombstones,
-)
+from stream.core.sheet import Changes
+from stream.store import Work
+from tests.contracts.stores import KINDS, Watched, components, erase, forget, link, tombstones
 
 A, B, K = "anon:1", "anon:2", "anon:kiosk"
 U, V, W = "user:1", "user:2", "user:3"
@@ -172,3 +167,99 @@ async def test_links_that_are_erased_still_lead_a_later_deletion_to_the_same_sub
     assert await pairs(store) == {}
     await forget(store, U, 9.0, "r2")
     assert await tombstones(store, A, U) == {A: 9.0, U: 9.0}
+
+
+NOBODY = [(A, "user:null"), (A, "user:Anonymous"), ("anon:-1", U), ("anon:00000000-0000", U)]
+
+
+async def unlinked(store):
+    async with store.db.read() as tx:
+        return [(one.subject, one.other, one.why) for one in await store.people.unlinked(tx, 100)]
+
+
+@pytest.mark.parametrize("pair", NOBODY)
+@pytest.mark.parametrize("first", ["link", "delete"])
+async def test_a_pair_with_one_that_stands_for_nobody_is_listed_and_nothing_else_comes_of_it(store, pair, first):
+    steps = {"link": lambda: link(store, (*pair, 7.0)), "delete": lambda: forget(store, pair[1], 5.0)}
+    marks = [await steps[step]() for step in sorted(steps, reverse=first == "link")]
+    assert {mark.subject for each in marks for mark in each} == {pair[1]}  # by the delete
+    assert await tombstones(store, *pair) == {pair[1]: 5.0}
+    assert await components(store, *pair) == {subject: (subject,) for subject in pair}
+    assert await unlinked(store) == [(*pair, "refused")]
+
+
+@pytest.mark.parametrize("pair", NOBODY)
+async def test_an_erasure_removes_a_refused_pair_without_a_tie_and_it_is_not_listed_from_the_delete_on(store, pair):
+    await link(store, (*pair, 1.0), (B, "user:nULL", 1.0))
+    await forget(store, pair[1], 5.0)
+    assert await unlinked(store) == [(B, "user:nULL", "refused")]
+    await erase(store, "r1")
+    await link(store, (*pair, 2.0))  # late: it names somebody who was deleted
+    async with store.db.read() as tx:
+        assert await tx.all("SELECT subject, other FROM refused") == [(B, "user:nULL")]
+        assert await tx.all("SELECT count(*) FROM ties") == [(0,)]
+
+
+async def test_refused_pairs_take_nobody_s_room_and_stay_bounded(store):
+    await link(store, *[(f"anon:{n}", "user:null", float(n)) for n in range(1, 9)])
+    await link(store, *[("anon:null", f"user:{n}", float(n)) for n in range(1, 9)])
+    async with store.db.read() as tx:
+        assert await tx.all("SELECT count(*) FROM refused") == [(6,)]
+    await link(store, (A, U, 1.0), (B, U, 2.0), (A, V, 3.0))
+    assert await components(store, U) == {U: (A, B, U)}
+
+
+@pytest.mark.parametrize("first", ["link", "delete"])
+async def test_a_tombstone_does_not_spread_from_a_shared_user_to_strangers(store, first):
+    fans = [f"anon:{n}" for n in range(4)]
+    together = Changes(links={(fan, U): (1.0, 1.0) for fan in fans})
+    steps = {
+        "link": lambda: store.commit(Work(processor="p", claims={}, changes=together)),
+        "delete": lambda: forget(store, U, 5.0),
+    }
+    for step in sorted(steps, reverse=first == "link"):
+        await steps[step]()
+    assert await tombstones(store, U, *fans) == {U: 5.0}
+    await erase(store, "r1")
+    await forget(store, U, 9.0, "r2")  # Segment asks once for each source: now over the ties
+    await link(store, ("anon:late", U, 2.0))
+    assert await tombstones(store, U, *fans, "anon:late") == {U: 9.0}
+
+
+async def test_a_tombstone_does_not_spread_over_an_alias_to_a_shared_user(store):
+    await link(store, *[(f"anon:{n}", U, 1.0) for n in range(3)], (V, U, 1.0))
+    await forget(store, V, 5.0)
+    assert await tombstones(store, U, V) == {V: 5.0}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([(A, W), (W, V), (V, U)])))
+async def test_a_tombstone_spreads_along_a_chain_that_comes_at_once_in_any_order(store, order):
+    await forget(store, U, 5.0)
+    changes = Changes(links={pair: (1.0, 1.0) for pair in order})
+    await store.commit(Work(processor="p", claims={}, changes=changes))
+    assert await tombstones(store, A, U, V, W) == {A: 5.0, U: 5.0, V: 5.0, W: 5.0}
+
+
+async def test_a_pair_that_returns_after_its_erasure_has_the_first_time_that_it_had(store):
+    await link(store, (A, U, 1.0), (B, U, 2.0))
+    await forget(store, U, 5.0)
+    await erase(store, "r1")
+    changes = Changes(links={(A, U): (7.0, 8.0), (B, U): (9.0, 9.0), (A, V): (6.0, 6.0)})
+    await store.commit(Work(processor="p", claims={}, changes=changes))
+    assert await pairs(store) == {(A, U): (1.0, 8.0), (B, U): (2.0, 9.0), (A, V): (6.0, 6.0)}
+
+
+async def test_once_there_are_tombstones_many_links_take_no_more_statements_than_one(store):
+    await forget(store, "user:gone", 5.0)
+    store.db = watched = Watched(store.db)
+    taken = []
+    for amount in (1, 50):
+        watched.statements = 0
+        await link_together(store, [(f"anon:{amount}-{n}", f"user:{amount}-{n}", 7.0) for n in range(amount)])
+        taken.append(watched.statements)
+    assert taken[0] == taken[1] > 0
+
+
+async def link_together(store, seen):
+    changes = Changes(links={(subject, other): (time, time) for subject, other, time in seen})
+    await store.commit(Work(processor="p", claims={}, changes=changes))

@@ -52,15 +52,8 @@ def stalled(of: Any, method: str, stall: Stall) -> Any:
 
 
 def stalled_write(db: Any, stall: Stall) -> Any:
-    """The same database, where whoever wants to write waits at the stall."""
-
-    @asynccontextmanager
-    async def write(*args: Any, **more: Any) -> AsyncIterator[Any]:
-        await stall.pass_through()
-        async with db.write(*args, **more) as tx:
-            yield tx
-
-    return Over(db, write=write)
+    """The same database, where whoever wants to write in one go waits at the stall."""
+    return stalled(db, "writing", stall)
 
 
 def stall_commit(system: Embedded, processor: str) -> Stall:

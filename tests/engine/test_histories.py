@@ -97,8 +97,7 @@ def the_published_people_are_the_people(profiles: dict[str, Any], people: dict[s
     for key, profile in profiles.items():
         assert people.get(key) is not None and people[key]["key"] == key, f"{key} should be null"
         assert profile["subjects"] == people[key]["subjects"]
-        if len(profile["subjects"]) == 1:  # of several, a repeat by one may decide between them, and marks nobody
-            assert _settled(profile) == _settled(people[key])
+        assert _settled(profile) == _settled(people[key])
     for person in filter(None, people.values()):
         if person["traits"] or person["identifiers"].get("email") or person["audiences"] or person["consents"]:
             assert person["key"] in profiles

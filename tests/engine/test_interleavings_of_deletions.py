@@ -32,6 +32,7 @@ async def test_a_tombstone_that_comes_between_load_and_write_is_obeyed(tmp_path,
         await system.read("deletion")
         stall.let_go()
         await step
+        await system.read("profiles")
         before = {"applied": 1} if row == "present" else {}
         assert (await system.fates())["profiles"] == {**before, "skipped:deleted": 1}
         await finish(system)

@@ -110,3 +110,25 @@ async def test_an_answer_that_decides_between_two_subjects_is_published_though_i
         await system.read()
         assert (await system.person("user:u1")).consent("ads") == "no"
         assert (await published(system))["user:u1"]["consents"]["ads"]["status"] == "no"
+
+
+async def test_an_answer_that_is_repeated_publishes_nothing_where_nobody_differs(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(
+            message("identify", 1, userId="alone", context=NO),
+            message("page", 1, anonymousId="stranger", context=YES),
+            message("identify", 1, userId="u1", context=YES),
+            message("track", 2, userId="u1", anonymousId="a9", event="A"),
+            message("page", 3, anonymousId="a9", context=YES),
+        )
+        await system.read()
+        before = len(await changed(system))
+        await system.send(
+            message("identify", 4, userId="alone", context=NO),
+            message("page", 5, anonymousId="a9", context=YES),
+            message("page", 6, userId="u1", context=YES),
+        )
+        await system.read()
+        assert len(await changed(system)) == before
+        assert (await system.person("user:u1")).consents["ads"].proofs[0].time == 6.0

@@ -81,7 +81,7 @@ def _fate(bound: Projection, sheet: Sheet, stored: dict[tuple[str, str], str], e
 
 def _collect(ran: Ran, sheet: Sheet) -> None:
     ran.marks += sheet.changes.marks
-    ran.forgets |= sheet.changes.forgets
+    ran.forgets |= {request: (subject, *how) for (request, subject), how in sheet.changes.forgets.items()}
     ran.addresses |= sheet.changes.addresses.keys()
     for pair, (first, _) in sheet.changes.links.items():
         ran.links[pair] = min(first, ran.links.get(pair, first))

@@ -67,10 +67,11 @@ def test_an_operator_is_an_authority(projection, event, run):
     assert ran.forgets["m"][2] == "operator"
 
 
-def test_with_a_write_key_nobody_is_forgotten(projection, event, run):
-    ran = run(projection, [event("delete", path="sdk", userId="u1")])
-    assert ran.fates == ["dead:not_authentic"]
-    assert ran.forgets == {}
+@pytest.mark.parametrize("path", ["destination", "sdk"])
+def test_on_whichever_path_it_passed_the_receiver_it_is_obeyed(projection, event, run, base, path):
+    ran = run(projection, [event("delete", path=path, userId="u1", messageId="m")])
+    assert ran.fates == ["applied"]
+    assert ran.forgets == {"m": ("user:u1", base + 1, "segment")}
 
 
 @pytest.mark.parametrize("ids", [{}, {"userId": None}, {"userId": {"id": 1}}, {"groupId": "g"}, {"userId": ""}])

@@ -198,8 +198,9 @@ def test_other_types_link_nobody(projection, event, run, kind):
 
 
 @pytest.mark.parametrize("ids", [("u1", "null"), ("Anonymous", "a1"), ("-1", "a1"), ("u1", "00000000-0000")])
-def test_ids_that_stand_for_nobody_never_link(projection, event, run, ids):
-    assert run(projection, [event("identify", userId=ids[0], anonymousId=ids[1])]).links == {}
+def test_links_of_ids_that_stand_for_nobody_are_passed_on_too_for_the_store_to_refuse(projection, event, run, ids):
+    ran = run(projection, [event("identify", userId=ids[0], anonymousId=ids[1])])
+    assert ran.links.keys() == {(f"anon:{ids[1]}", f"user:{ids[0]}")}
 
 
 def test_an_alias_links_only_where_configured_whichever_kind_the_previous_id_was(event, run, base):
@@ -234,8 +235,8 @@ def test_an_event_of_nobody_is_skipped(projection, event, run):
 
 
 def test_it_is_built_with_the_identity_of_the_configuration_and_no_settings(event, run):
-    app = SimpleNamespace(config=Config(identity=IdentityConfig(never_link=("Guest",))))
+    app = SimpleNamespace(config=Config(identity=IdentityConfig(alias=True)))
     [built] = profiles.build(app, {})
-    assert run(built, [event("track", userId="u1", anonymousId="GUEST", event="E")]).links == {}
+    assert ("anon:a1", "user:u1") in run(built, [event("alias", userId="u1", previousId="a1")]).links
     with pytest.raises(ConfigError, match=r"processors\.profiles\.capp"):
         profiles.build(app, {"capp": 1})

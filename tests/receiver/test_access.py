@@ -40,6 +40,28 @@ def test_a_write_key_alone_opens_no_destination_path_to_the_world() -> None:
 
 
 @pytest.mark.parametrize(
+    ("receiver", "source", "asked"),
+    [
+        ({}, {}, ("anything", "anything")),
+        ({}, {"write_key": "k"}, ("anything", "anything")),
+        ({"secrets": ("s",)}, {}, ("signature", "nothing")),
+        ({}, {"secrets": ("s",)}, ("nothing", "signature")),
+        ({"require_header": "A: b"}, {"secrets": ("s",), "require_header": "A: b"}, ("header", "signature and header")),
+        ({"host": "0.0.0.0"}, {"write_key": "k"}, ("nothing", "nothing")),
+    ],
+)
+def test_what_a_path_asks_for_is_the_least_that_it_admits(receiver, source, asked) -> None:
+    access = Access(Config(receiver=ReceiverConfig(**receiver), sources={"web": SourceConfig(**source)}))
+    assert access.asked() == dict(zip(("/segment", "/segment/web"), asked, strict=True))
+    for name, said in zip(("segment", "web"), asked, strict=True):
+        door = access.destination(name)
+        assert door.admits(None, False) == (said == "anything")
+        assert door.admits(b"", False) == (said in ("anything", "signature"))
+        assert door.admits(None, True) == (said in ("anything", "header"))
+        assert door.admits(b"", True) == (said != "nothing")
+
+
+@pytest.mark.parametrize(
     ("authorization", "key"),
     [
         ("Basic a2V5Og==", "key"),

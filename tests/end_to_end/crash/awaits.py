@@ -18,6 +18,7 @@ EXCEPTED = {
     "HeldTable.edit": _COMMAND,
     "Deletions.about": _COMMAND,
     "People.unlinked": _COMMAND,
+    "People._refused": _COMMAND,
     "Positions.fates": _COMMAND,
     "Requests.ask": _COMMAND,
     "Requests.get": _COMMAND,
@@ -29,6 +30,9 @@ EXCEPTED = {
     "Projector._revoked: self._busy": _FREE,
     "Projector.step: cursor.commit(copied)": "the embedded log only remembers it, and writes it later",
     "Projector.retry: self._around.store.held.get(held.id)": "only after a conflict",
+    "SqliteDatabase.writing": "taken apart (loop.py), so that each statement is a point",
+    "SqliteDatabase.reading": "taken apart (loop.py), so that each statement is a point",
+    "Projector._revoked: outlast(self._write_positions, self.name)": "only when a member leaves",
     "Positions.stop": "only when most deliveries die",
     "Linking._cap: tx.many('DELETE FROM links WHERE subject = ? AND other = ?', [(subject, o) for o in surplus])": (
         "only beyond max_links"

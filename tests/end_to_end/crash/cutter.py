@@ -25,7 +25,7 @@ from tests.end_to_end.crash import points
 from tests.end_to_end.crash.faults import FAULTS
 from tests.end_to_end.crash.hold import Hold
 from tests.end_to_end.crash.knife import CUT, Knife, Run, Target
-from tests.end_to_end.crash.loop import Loop
+from tests.end_to_end.crash.loop import Loop, take_apart
 from tests.end_to_end.crash.outcome import Outcome, outcome, violations
 from tests.end_to_end.crash.points import Place
 from tests.end_to_end.crash.scenario import PEOPLE, START, Scenario, running, site
@@ -95,6 +95,8 @@ def play(folder: Path, knife: Knife, fault: str = "", hold: "Hold | None" = None
     """Runs the app and the scenario's client, from where the files in the folder are, to the end."""
     if fault:
         FAULTS[fault]()
+    if hold is None:
+        take_apart()
 
     def loop() -> Loop:
         loop = Loop(threads=hold is not None)

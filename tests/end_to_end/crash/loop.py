@@ -7,10 +7,29 @@ the same; the log's writer keeps its thread. Real threads are met by the tests w
 
 import asyncio
 import selectors
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from stream.store.database import Transaction
+from stream.store.sqlite import SqliteDatabase
+
+T = TypeVar("T")
 
 _IDLE_S = 0.0002  # nothing came for so long: nothing will before the next timer
+
+
+def take_apart() -> None:
+    """Transactions that visit their thread once go to it for each statement, as on a server: each is a point to cut at."""
+
+    async def writing(self: SqliteDatabase, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
+        async with self.write(durable) as tx:
+            return await body(tx)
+
+    async def reading(self: SqliteDatabase, body: Callable[[Transaction], Awaitable[T]]) -> T:
+        async with self.read() as tx:
+            return await body(tx)
+
+    SqliteDatabase.writing, SqliteDatabase.reading = writing, reading  # type: ignore[method-assign]
 
 
 class Loop(asyncio.SelectorEventLoop):

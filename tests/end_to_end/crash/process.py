@@ -19,10 +19,11 @@ from stream.core.signature import sign
 from stream.log.sqlite import SqliteHistory
 from stream.store import Store
 from tests.end_to_end.crash.outcome import unsettled
-from tests.end_to_end.crash.scenario import Event, bought, identify, post, track
+from tests.end_to_end.crash.posts import Event, bought, identify, post, track
 
 ROOT = Path(__file__).parents[3]
 _LANES = 8
+_BEFORE = "2023-01-01T00:00:00Z"  # any delete: a repeat after it brings nobody back
 _PATIENCE_S = 60.0
 
 
@@ -84,7 +85,8 @@ class Client:
         for _ in range(deletes):
             user = f"gone-{self._number()}"
             self.deleted.add(f"user:{user}")
-            self.waiting.append([identify(self._number(), user, {"plan": "free"}), bought(self._number(), user, 3)])
+            came = identify(self._number(), user, {"plan": "free"}, timestamp=_BEFORE)
+            self.waiting.append([came, {**bought(self._number(), user, 3), "timestamp": _BEFORE}])
             self.waiting.append({"type": "delete", "messageId": self._number(), "userId": user})
 
     async def post(self, url: str, until: int = sys.maxsize, then: Callable[[], None] = lambda: None) -> None:
@@ -100,7 +102,7 @@ class Client:
             try:
                 status = await post(url, msgspec.json.encode(body), signature)
             except OSError:
-                self.waiting.append(body)
+                self.waiting.appendleft(body)  # so soon that profiles still remembers it
                 return
             assert status == 200, status
             self.acknowledged += [event["messageId"] for event in events]

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,6 +19,7 @@ from stream.core.signature import sign
 from stream.message import Message
 from tests.embedded import Clock
 from tests.end_to_end.crash.outcome import unsettled
+from tests.end_to_end.crash.posts import Event, bought, consent, identify, post, track
 
 SITE = Path(__file__).parent / "site"
 START = 1_700_000_000.0
@@ -35,8 +35,6 @@ PEOPLE = {
     "club": ("group:g1",),
 }
 DELETED = ("carl", "eve")
-
-Event = dict[str, Any]
 
 
 def site(folder: Path) -> Config:
@@ -91,7 +89,7 @@ class Scenario:
             ("return", lambda: self._posted(*_RETURN)),
             ("forget", lambda: self._client_ask("forget", {"userId": "eve"})),
             ("forgotten", lambda: self._until(self._forgotten, "the person is forgotten")),
-            ("last", lambda: self._posted(_LAST)),
+            ("last", lambda: self._posted(*_LAST)),
         ]
         return [step for step in steps if self._retries or step[0] not in ("mend", "retry", "drop")]
 
@@ -184,35 +182,7 @@ async def running(config: Config, clock: Callable[[], float]) -> AsyncIterator[t
         serving.result()
 
 
-async def post(url: str, body: bytes, signature: str) -> int:
-    """The status of the answer to one request on a connection of its own. Raises OSError if there is none."""
-    at = urlsplit(url)
-    reader, writer = await asyncio.open_connection(at.hostname, at.port)
-    head = f"POST /segment HTTP/1.1\r\nHost: test\r\nX-Signature: {signature}\r\nContent-Length: {len(body)}\r\n"
-    writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
-    try:
-        answer = await reader.read()
-    finally:
-        writer.close()
-    if not answer:
-        raise ConnectionResetError("closed without an answer")
-    return int(answer.split(None, 2)[1])
-
-
-def track(message_id: str, event: str, **more: Any) -> Event:
-    return {"type": "track", "messageId": message_id, "event": event, "properties": {}, **more}
-
-
-def bought(message_id: str, user: str, amount: Any) -> Event:
-    return track(message_id, "Bought", userId=user, properties={"amount": amount})
-
-
-def identify(message_id: str, user: str, traits: dict[str, Any], **more: Any) -> Event:
-    return {"type": "identify", "messageId": message_id, "userId": user, "traits": traits, **more}
-
-
 _AUDIENCE = {"computation_class": "audience", "computation_key": "vip", "space_id": "spa_1", "computation_id": "aud_1"}
-_CONSENT = {"consent": {"categoryPreferences": {"Advertising": True, "Analytics": False}}}
 _BURST = (
     track("t-1", "Viewed", anonymousId="a1"),
     {"type": "page", "messageId": "p-1", "anonymousId": "a1", "name": "Home"},
@@ -231,7 +201,9 @@ _CARL = (
 )
 _FACTS = (
     identify("i-3", "ann", {"vip": True}, context={"personas": _AUDIENCE}),
-    track("t-7", "Segment Consent Preference Updated", userId="bob", context=_CONSENT),
+    consent("t-7", True, userId="bob"),
+    consent("t-12", True, userId="ann"),
+    consent("t-13", False, anonymousId="a1"),
     identify("i-4", "eve", {"plan": "gold"}, anonymousId="e1"),
 )
 _BROKEN = (bought("t-8", "bob", None), bought("t-9", "dan", None), bought("t-10", "ann", None))
@@ -242,4 +214,7 @@ _RETURN = (
     identify("i-7", "carl", {"plan": "old"}, anonymousId="c2", timestamp="2023-11-14T22:13:30Z"),
     {"type": "alias", "messageId": "a-1", "userId": "carl", "previousId": "c3", "timestamp": "2023-11-14T22:13:30Z"},
 )
-_LAST = identify("i-6", "bob", {"plan": "pro"})
+_LAST = (
+    identify("i-6", "bob", {"plan": "pro"}),
+    consent("t-14", True, userId="ann"),  # said before, but a1 said otherwise
+)

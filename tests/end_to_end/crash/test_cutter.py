@@ -117,7 +117,7 @@ def test_a_claim_that_is_not_checked_is_caught(base: Path) -> None:
 
 
 def test_a_member_that_lost_its_claims_changes_nothing_after_it(base: Path) -> None:
-    reports = cuts(base, *shared(9, 199, hold=True))
+    reports = cuts(base, *shared(9, 97, hold=True))
     assert not failed(reports), failed(reports)
     assert any(report.point and not report.skipped for report in reports)
 
