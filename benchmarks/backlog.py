@@ -64,7 +64,7 @@ async def _read(folder: Path) -> Read:
     async with App.open(config(folder)) as app:
         begun = time.perf_counter()
         running = asyncio.create_task(app.worker.run())
-        while not running.done() and any([lag.behind for lag in await app.worker.lags()]):  # noqa: ASYNC110
+        while not running.done() and any([lag.behind for lag in await app.worker.lags()]):
             await asyncio.sleep(_LOOK_S)
         took = time.perf_counter() - begun
         if running.done():

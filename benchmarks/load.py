@@ -137,7 +137,7 @@ class _Load:
         await self._all_answered()
 
     async def _all_answered(self) -> None:
-        while self._loop.time() < self._ends + 30 and (self._due or self._busy):  # noqa: ASYNC110
+        while self._loop.time() < self._ends + 30 and (self._due or self._busy):
             await asyncio.sleep(_TICK_S)
 
     def _send(self, connection: _Connection, due: float) -> None:

@@ -54,10 +54,12 @@ class Errands:
         requests = await self._around.store.requests.open()
         for request in requests:
             result = await outlast(partial(self._carried_out, request), "errands")
-            await self._around.store.requests.finish(request.id, result, self._around.clock())
+            if result is not None:
+                await self._around.store.requests.finish(request.id, result, self._around.clock())
         return len(requests)
 
-    async def _carried_out(self, request: Request) -> str:
+    async def _carried_out(self, request: Request) -> str | None:
+        """Its result; None if it is for a processor that is about to run: it waits."""
         errand = self._kinds.get(request.kind)
         if errand is None:
             return f"not done: nobody knows how to {request.kind}"
@@ -65,6 +67,8 @@ class Errands:
             return await errand(request)
         except NotDone as why:
             return f"not done: {why}"
+        except ClaimLost:
+            return None
 
     async def _forget(self, request: Request) -> str:
         """A delete like Segment's, with an operator's authority. Its messageId makes a repeat harmless."""
@@ -91,10 +95,9 @@ class Errands:
         projector = self._worker.projectors.get(held.processor)
         if projector is None:
             raise NotDone(f"{held.processor} does not run")
-        try:
-            return await projector.retry(held)
-        except ClaimLost as lost:
-            raise NotDone(str(lost)) from lost
+        if held.processor in self._worker.stopped:
+            raise NotDone(f"{held.processor} has stopped: stream resume {held.processor}")
+        return await projector.retry(held)
 
     async def _drop_held(self, request: Request) -> str:
         store = self._around.store

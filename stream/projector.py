@@ -82,10 +82,11 @@ class Projector:
         return len(deliveries)
 
     async def retry(self, held: Held) -> str:
-        """Handles a held delivery once more; its fate. It leaves held unless it dies again. Raises ClaimLost."""
+        """Handles a held delivery once more; its fate. It leaves held unless it dies again. Raises ClaimLost where this
+        member has no partition now: nobody could tell whether another one handles it too."""
         async with self._busy:
             if not self._claims:
-                raise ClaimLost(f"{self.name} does not run: nobody could tell whether another member does")
+                raise ClaimLost(f"{self.name} has no partition now")
             while True:
                 batch = Batch(self.projection, self._around, [held.to_try])
                 await batch.handle(Deaths())

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from stream.turns import Turns
 from tests.end_to_end.crash.points import Point
 
 _LOCKED_S = 0.3
+_BEGUN_S = 0.05
 
 
 class Hold:
@@ -118,6 +120,7 @@ class _Uncopied:
 
 def _is_writing(config: Config) -> bool:
     """Is the store's file locked, and stays so? What other members write takes less than the timeout."""
+    time.sleep(_BEGUN_S)  # the held one's statement, and the BEGIN with it, may still be on its way to its thread
     path = file_of(config.store.url)
     with contextlib.closing(sqlite3.connect(path, timeout=_LOCKED_S, isolation_level=None)) as other:
         try:

@@ -19,7 +19,7 @@ _IDLE_S = 0.0002  # nothing came for so long: nothing will before the next timer
 
 
 def take_apart() -> None:
-    """Transactions that visit their thread once go to it for each statement, as on a server: each is a point to cut at."""
+    """Transactions that visit their thread once go to it for each statement: each is a point to cut at."""
 
     async def writing(self: SqliteDatabase, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
         async with self.write(durable) as tx:
