@@ -24,10 +24,10 @@ from stream.config import Config, LogConfig, ReceiverConfig, StoreConfig
 from stream.receiver import listening
 
 
-def config(folder: Path, **more: Any) -> Config:
+def config(folder: Path, secrets: tuple[str, ...] = (SECRET,), **more: Any) -> Config:
     """The default configuration with a secret, and its files in this folder."""
     return Config(
-        receiver=ReceiverConfig(host="127.0.0.1", port=0, secrets=(SECRET,)),
+        receiver=ReceiverConfig(host="127.0.0.1", port=0, secrets=secrets),
         log=LogConfig(url=f"sqlite:{folder / 'log.db'}"),
         store=StoreConfig(url=f"sqlite:{folder / 'state.db'}"),
         **more,
@@ -83,6 +83,7 @@ async def _main(kind: str, folder: Path) -> None:
         "nothing": lambda: _plain(_nothing),
         "cut": lambda: _plain(_cut),
         "receiver": lambda: _stream(folder, processors={}),
+        "unsigned": lambda: _stream(folder, secrets=(), processors={}),
         "whole": lambda: _stream(folder),
     }
     async with kinds[kind]() as port:

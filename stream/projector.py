@@ -25,7 +25,7 @@ from stream.unwritten import Unwritten
 
 BATCH = 5_000  # deliveries; measured: 1.25 to 1.5 times as fast as 1,000, for a projection into SQLite
 _FULL = 1_000  # a smaller batch: it has caught up
-_PAUSE_S = 0.02  # then more may come first. A batch of ten costs nearly what one of a hundred does
+_PAUSE_S = 0.02  # then, if nobody waits for what changed, more may come first: ten cost nearly what a hundred do
 
 
 class Projector:
@@ -49,7 +49,7 @@ class Projector:
         """Until cancelled. Raises PositionLost, Stopped, or whatever broke."""
         async with self.joined() as cursor:
             while True:
-                if await self.step(cursor) < _FULL:
+                if await self.step(cursor) < _FULL and self._unwritten.since is not None:
                     await asyncio.sleep(_PAUSE_S)
 
     @asynccontextmanager
