@@ -148,6 +148,8 @@ def _problems(config: Config) -> Iterator[str]:
     for name, source in config.sources.items():
         if not _SOURCE_NAME.fullmatch(name):
             yield f"sources.{name}: a source's name is made of a-z, 0-9, _ and -, as it stands in /segment/NAME"
+        if name == "segment":
+            yield "sources.segment: that is the source of /segment itself, which [receiver] sets up; name it otherwise"
         yield from _secret_problems(f"sources.{name}", source)
     keys = Counter(source.write_key for source in config.sources.values() if source.write_key)
     for name, source in config.sources.items():

@@ -107,6 +107,7 @@ WRONG = {
         'sources.web.require_header is not of the form "Name: value"',
     ),
     "a source's name": ("[sources.'my web']", "sources.my web: a source's name is made of"),
+    "the name of another path": ("[sources.segment]", "sources.segment: that is the source of /segment itself"),
     "one write key twice": (
         "[sources.a]\nwrite_key = 'k'\n[sources.b]\nwrite_key = 'k'",
         "sources.a.write_key is another source's too: one key, one source",

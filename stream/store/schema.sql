@@ -109,6 +109,7 @@ CREATE TABLE deletions (
   finished REAL,
   erased INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX deletions_by_state ON deletions (state);
 CREATE TABLE deletion_subjects (
   id TEXT NOT NULL,
   hash TEXT NOT NULL,
