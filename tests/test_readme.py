@@ -93,9 +93,8 @@ class Site:
 
 
 # A user's own, without what this very test run set.
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("CI", "SLOW", "PYTHONPATH", "MAKEFLAGS")
-}
+_OF_THE_CALLER = ("CI", "SLOW", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # it may be make itself
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
 
 
 def _until_shown(out: IO[str]) -> Iterator[str]:
@@ -132,7 +131,7 @@ def port() -> int:
 def follow(site: Site, run: str) -> None:
     """The whole README, in one go; then its example of a processor is added, as it says."""
     for command in BEFORE:
-        assert f"{site.port}/segment" in site.type(command).stdout
+        assert f"127.0.0.1:{site.port}\n" in site.type(command).stdout
     with site.running(run) as printed:
         for command in PASTED:
             if command.endswith(" person ada"):
