@@ -66,7 +66,7 @@ class Writer:
 
     def _put(self, item: Append | Turn) -> None:
         # All that comes in one round of the loop goes over together: each commit takes the interpreter from the loop a
-        # few times (measured at 64 connections: commits of 10 appends one by one, of 30 together; 0.7 of the CPU).
+        # few times (measured at 64 connections: commits of 10 appends one by one, of 30 together).
         if not self._coming:
             self._loop.call_soon(self._hand_over)
         self._coming.append(item)
