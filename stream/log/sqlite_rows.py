@@ -45,8 +45,8 @@ def laid_out(appends: Iterable[Mapping[int, Sequence[bytes]]], ends: Ends, time:
 def write(connection: Connection, rows: Sequence[Row]) -> None:
     """Commits the rows, all or none.
 
-    Each statement gives the interpreter up and has to get it back from a busy loop, which takes up to a switch interval;
-    one INSERT is a transaction by itself."""
+    Each statement gives the interpreter up and has to get it back from a busy loop, which takes up to a switch
+    interval; one INSERT is a transaction by itself."""
     if len(rows) <= _STATEMENT_ROWS:
         _insert(connection, rows)
         return
