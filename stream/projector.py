@@ -45,6 +45,11 @@ class Projector:
     def name(self) -> str:
         return self.projection.name
 
+    @property
+    def owns_something(self) -> bool:
+        """Has it been assigned partitions, and not lost them?"""
+        return bool(self._claims)
+
     async def run(self) -> None:
         """Until cancelled. Raises PositionLost, Stopped, or whatever broke."""
         async with self.joined() as cursor:
@@ -85,7 +90,7 @@ class Projector:
         """Handles a held delivery once more; its fate. It leaves held unless it dies again. Raises ClaimLost where this
         member has no partition now: nobody could tell whether another one handles it too."""
         async with self._busy:
-            if not self._claims:
+            if not self.owns_something:
                 raise ClaimLost(f"{self.name} has no partition now")
             while True:
                 batch = Batch(self.projection, self._around, [held.to_try])

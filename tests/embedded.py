@@ -3,6 +3,7 @@
 Nothing is faked but time. Every step is taken when the test says so, and nothing runs in between.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -88,8 +89,15 @@ class Embedded:
     async def read(self, *names: str) -> None:
         """These processors (all of them, without names) read to the end."""
         for name in names or self.projectors:
+            await self._assigned(name)
             while await self.step(name):
                 pass
+
+    async def _assigned(self, name: str) -> None:
+        # Joining does not wait for the assignment; a step before it reads nothing, or raises why there is none.
+        async with asyncio.timeout(10):
+            while not self.projectors[name].owns_something:
+                await self.step(name)
 
     async def person(self, subject: str) -> Person | None:
         """The person of a subject, as others would read it."""

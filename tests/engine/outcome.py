@@ -24,7 +24,7 @@ class Outcome(Struct, frozen=True):
 
 async def ready(system: Embedded) -> None:
     """Every member owns its partitions: from now on each step reads."""
-    while not all(projector._next for projector in system.projectors.values()):
+    while not all(projector.owns_something for projector in system.projectors.values()):
         await asyncio.sleep(0)
 
 
