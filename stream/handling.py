@@ -105,11 +105,6 @@ class Handling:
         )
 
 
-def tally(fates: dict[str, int], name: str) -> None:
-    """Counts one more fate."""
-    fates[name] = fates.get(name, 0) + 1
-
-
 def _trace(error: Exception) -> str:
     # Its text may quote personal data: it lies beside the bytes it came from and is erased with them.
     return "".join(traceback.format_exception(error, limit=-8))[-4_000:]
