@@ -72,6 +72,35 @@ class PublishConfig(Struct, frozen=True):
     profile: bool = False  # person.profile beside person.changed
 
 
+class GateConfig(Struct, frozen=True):
+    """[gate]: when nobody may be given anything."""
+
+    max_lag_s: Seconds = 60.0  # profiles, consent or deletion further behind than this
+
+
+class PurposeConfig(Struct, frozen=True):
+    """[purposes.NAME]: the consent that sending for this purpose needs: all of it. Nothing listed: none is needed."""
+
+    categories: tuple[str, ...] = ()  # of the consent object, each must be yes
+    channels: tuple[str, ...] = ()  # of the subscriptions (email, sms, list:ID), of each nobody may have opted out
+    unknown: Literal["deny", "allow"] = "deny"  # where the person never said
+
+
+class LaneConfig(Struct, frozen=True):
+    """Settings of every sync and every reactor, beside its own: in [processors.NAME], or for NAME.DESTINATION in
+    [processors.NAME.DESTINATION]."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64  # people at once
+    window: Annotated[int, Meta(ge=1, le=100_000)] = 2_000  # deliveries in memory; no more are fetched meanwhile
+    grace_s: Seconds = 10.0  # for what runs, when partitions go to another member or the process ends
+    patience_s: Seconds = 5.0  # how long a person's failing delivery is tried in memory before its lane is held
+    longest_wait_s: Seconds = 600.0  # between two tries of what is held
+    max_held_lanes: Count = 10_000  # people with a held lane; beyond it failing deliveries wait in memory
+    wait_behind_dead: bool = False  # do later deliveries of a person wait behind a dead one?
+    max_age_s: Annotated[float, Meta(ge=0)] = 86_400.0  # reactors: older when received is skipped; 0: no limit
+    walk_every_s: Annotated[float, Meta(ge=0)] = 86_400.0  # syncs: from the end of a walk to the next; 0: never
+
+
 class Config(Struct, frozen=True):
     """The whole file. No file at all is this struct's defaults with the four built-in projections."""
 
@@ -81,6 +110,9 @@ class Config(Struct, frozen=True):
     store: StoreConfig = StoreConfig()
     identity: IdentityConfig = IdentityConfig()
     publish: PublishConfig = PublishConfig()
+    gate: GateConfig = GateConfig()
+    purposes: dict[str, PurposeConfig] = field(default_factory=dict)
+    connectors: dict[str, dict[str, Any]] = field(default_factory=dict)
     processors: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"profiles": {}, "audiences": {}, "consent": {}, "deletion": {}}
     )
@@ -123,8 +155,9 @@ _SECTIONS: dict[str, type[Struct]] = {
     "store": StoreConfig,
     "identity": IdentityConfig,
     "publish": PublishConfig,
+    "gate": GateConfig,
 }
-_TABLES = (*_SECTIONS, "sources", "processors")
+_TABLES = (*_SECTIONS, "sources", "purposes", "connectors", "processors")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[!-~]([ -~]*[!-~])?")
 _SOURCE_NAME = re.compile(r"[a-z0-9_-]+")
 
@@ -137,9 +170,13 @@ def _config(raw: dict[str, Any], folder: Path) -> Config:
     }
     sources = toml.table("sources", found.get("sources", {}))
     sections["sources"] = {name: toml.struct(f"sources.{name}", value, SourceConfig) for name, value in sources.items()}
-    if "processors" in found:
-        processors = toml.table("processors", found["processors"])
-        sections["processors"] = {name: toml.table(f"processors.{name}", value) for name, value in processors.items()}
+    purposes = toml.table("purposes", found.get("purposes", {}))
+    sections["purposes"] = {
+        name: toml.struct(f"purposes.{name}", value, PurposeConfig) for name, value in purposes.items()
+    }
+    for section in {"connectors", "processors"} & found.keys():
+        tables = toml.table(section, found[section])
+        sections[section] = {name: toml.table(f"{section}.{name}", value) for name, value in tables.items()}
     return Config(folder=folder, **sections)
 
 
@@ -155,6 +192,8 @@ def _problems(config: Config) -> Iterator[str]:
     for name, source in config.sources.items():
         if keys[source.write_key] > 1:
             yield f"sources.{name}.write_key is another source's too: one key, one source"
+    if "internal" in config.purposes:
+        yield "purposes.internal: that one is built in, and needs no consent; name yours otherwise"
     yield from _url_problems("log.url", config.log.url)
     yield from _url_problems("store.url", config.store.url)
     if file_of(config.log.url, config.folder) == file_of(config.store.url, config.folder):

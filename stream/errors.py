@@ -3,8 +3,10 @@
 StreamError
 ├── Outcome                  what an author raises from handle(); each ends a delivery in a named fate
 │   ├── Retry                the world is not ready
+│   │   └── NotYet           nobody failed: the gate is behind, a lease is taken, a rate is used up
 │   ├── Dead                 the message is wrong: kept in held
 │   └── Skip                 rightly nothing to do
+├── Refused                  a destination answered 4xx to this very request
 ├── ConfigError              stream.toml, or what it names, is wrong
 ├── LogError
 │   ├── LogFull              the queue is at its bound: nothing of this append was kept
@@ -32,11 +34,16 @@ class Outcome(StreamError):
 
 
 class Retry(Outcome):
-    """The world is not ready; try again, after `after` seconds if given."""
+    """The world is not ready; try again, after `after` seconds if given. `outage`: it would fail for anybody."""
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    def __init__(self, reason: str, after: float | None = None, outage: bool = False) -> None:
         super().__init__(reason)
         self.after = after
+        self.outage = outage
+
+
+class NotYet(Retry):
+    """Nobody failed, and it is not this one's turn: counts as no attempt, and tells nothing of the destination."""
 
 
 class Dead(Outcome):
@@ -45,6 +52,16 @@ class Dead(Outcome):
 
 class Skip(Outcome):
     """Rightly nothing to do: a duplicate, suppressed, filtered."""
+
+
+class Refused(StreamError):
+    """A destination answered 4xx (not one of those that mean "later"). Thrown into the flow, which may catch it; what
+    it does not catch is `Dead("http_<status>")`. The message has no byte of the body: that may name a person."""
+
+    def __init__(self, status: int, body: bytes = b"") -> None:
+        super().__init__(f"http_{status}")
+        self.status = status
+        self.body = body
 
 
 class ConfigError(StreamError):

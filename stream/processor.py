@@ -1,11 +1,13 @@
-"""Projection and Table: what an author of a processor writes against."""
+"""Projection, Sync, Reactor and Table: what an author of a processor writes against."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from stream.connector import Connector, Verb
 from stream.events import Event
+from stream.person import Person
 
 T = TypeVar("T", bound=Struct)
 
@@ -30,6 +32,7 @@ class Batch(Protocol):
     def link(self, subject: str, other: str, time: float) -> None: ...
     def forget(self, subject: str, time: float, request: str, authority: str) -> None: ...
     def address(self, subject: str, address: str) -> None: ...
+    def identify(self, subject: str, identifiers: Iterable[str]) -> None: ...
 
 
 class Table(Generic[T]):
@@ -92,6 +95,11 @@ class Projection:
         """Names an address of a deleted subject (`email:a@b.c`) that destinations may know."""
         self.batch.address(subject, address)
 
+    def identify(self, subject: str, identifiers: Iterable[str]) -> None:
+        """Says that `subject` is known by these identifiers (`email:a@b.c`) and no others, so that all who share an
+        address are found. What is older than the subject's tombstone is not kept. Only `profiles` does."""
+        self.batch.identify(subject, identifiers)
+
     def bound_to(self, batch: Batch) -> "Projection":
         """A copy of this projection whose tables stand on `batch`."""
         bound = _copy(self)
@@ -119,5 +127,55 @@ def _copy(projection: Projection) -> Projection:
     return twin
 
 
-Build = Callable[[Any, dict[str, Any]], list[Projection]]
+class Want(Struct, frozen=True):
+    """One thing that a destination should have. `value`: of set_membership and set_consent whether (bool); of
+    upsert_profile the profile (dict); of delete_person None. `purpose`: the sync's own, if empty."""
+
+    address: str
+    verb: Verb
+    thing: str
+    value: Any = None
+    purpose: str = ""
+
+    @property
+    def gives(self) -> bool:
+        """Or does it take away?"""
+        return self.verb == "upsert_profile" or (self.verb != "delete_person" and bool(self.value))
+
+
+class Sync:
+    """Makes one destination match what is known of people. `wanted` is a plain function of a person: no clock, no I/O,
+    no randomness. The engine compares, asks the gate, sends the difference, and remembers what was told."""
+
+    name: str
+    connector: Connector
+    purpose: str = "internal"
+    deletes: bool = False
+    """Does it delete people (delete_person)? Then a deletion waits for it."""
+    facets: tuple[str, ...] = ()
+    """Look only when one of these changed (besides `identity` and `deletion`, which always count); empty: any."""
+
+    def wanted(self, person: Person) -> Sequence[Want]:
+        """All that the destination should have of this person; what is not among it is taken away again. Raise Skip or
+        Dead to leave it as it is."""
+        raise NotImplementedError
+
+
+class Reactor:
+    """Acts once per event: `handle` awaits `app.http.run(...)`. Events of one key come one at a time, in order."""
+
+    name: str
+    topics: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    """The purposes that handle() names, so that `stream check` finds an undeclared one."""
+
+    async def handle(self, event: Event) -> None:
+        """Acts. Raise Retry, Dead or Skip to end it otherwise; anything else raised is a bug: tried again a few times,
+        then dead."""
+        raise NotImplementedError
+
+
+Processor = Projection | Sync | Reactor
+
+Build = Callable[[Any, dict[str, Any]], Sequence[Processor]]
 """`build(app, settings)`, the one function that a file in processors/ must have."""

@@ -57,6 +57,13 @@ def table(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def texts(path: str, value: Any) -> tuple[str, ...]:
+    """The list of texts at `path`. Raises ConfigError."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f'{path} must be a list of texts, ["…"]')
+    return tuple(value)
+
+
 def known(path: str, found: Collection[str], allowed: Collection[str]) -> None:
     """Raises ConfigError for a key that is not allowed at `path`, with the nearest one that is."""
     for key in found:
