@@ -47,7 +47,8 @@ def registry() -> CollectorRegistry:
 
 
 class Metrics:
-    """Every metric of the process, on one registry. `processor` is a processor's name, never a person."""
+    """Every metric of the process, on one registry. `processor` is a processor's name and `destination` a connector's,
+    never a person."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -71,6 +72,19 @@ class Metrics:
         self.stopped = gauge("stream_processor_stopped", "1 while a processor has stopped by itself.", ["processor"])
         self.deletions_open = gauge("stream_deletions_open", "Requests to delete that are not done.")
         self.published = counter("stream_published_messages", "Messages published.", ["topic"])
+        # the destinations
+        self.requests_sent = counter(
+            "stream_requests_sent", "Requests to destinations, by what came back.", ["destination", "outcome"]
+        )
+        self.request_seconds = seconds("stream_request_seconds", "From sending to the whole answer.", ["destination"])
+        self.gate_refusals = counter("stream_gate_refusals", "Sends that the gate refused.", ["processor", "reason"])
+        self.breaker_open = gauge("stream_breaker_open", "1 while a destination is taken to be down.", ["processor"])
+        self.held_lanes = gauge("stream_held_lanes", "Keys with deliveries in held, open.", ["processor"])
+        self.oldest_open = gauge(
+            "stream_oldest_open_seconds", "Age of the oldest delivery that has not ended.", ["processor"]
+        )
+        self.walk_people = counter("stream_walk_people", "People that walks have looked at.", ["processor"])
+        self.deletions_overdue = gauge("stream_deletions_overdue", "Deletions open for longer than they should be.")
 
 
 def _rendering(out: TextIO) -> list[structlog.typing.Processor]:

@@ -82,7 +82,7 @@ def test_every_metric_is_ours_by_name_has_a_help_and_no_label_that_could_name_a_
     for metric in found:
         assert metric.name.startswith("stream_") and metric.documentation.endswith(".")
     labels = {label for each in vars(metrics).values() for label in getattr(each, "_labelnames", ())}
-    assert labels <= {"path", "status", "source", "topic", "reason", "processor", "fate"}
+    assert labels <= {"path", "status", "source", "topic", "reason", "processor", "fate", "destination", "outcome"}
 
 
 def test_every_metric_is_set_somewhere():
