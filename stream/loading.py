@@ -1,4 +1,4 @@
-"""Finds the file of a processor by its name in the configuration."""
+"""Finds the file of a processor or of a connector by its name in the configuration."""
 
 import difflib
 import importlib
@@ -9,7 +9,11 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from msgspec import Struct
+
 from stream.errors import ConfigError
+
+PROCESSORS, CONNECTORS = "processors", "connectors"
 
 
 def load(name: str, base: Path) -> ModuleType:
@@ -17,59 +21,77 @@ def load(name: str, base: Path) -> ModuleType:
 
     Looked for, in this order: `processors/NAME.py` in `base` (beside stream.toml), the built-in ones, and, if the name
     has a dot, a module of that name. Raises ConfigError, naming what was looked for where, or what is wrong in it."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"processors.{name}: a processor's name is made of letters, digits, _, - and dots")
-    found = next((file for file in _places(name, base) if file.is_file()), None)
-    module = _from_file(name, found) if found else _from_module(name, base)
-    if not callable(getattr(module, "build", None)):
-        raise ConfigError(f"processors.{name}: {module.__file__} has no function build(app, settings)")
-    return module
+    return _Wanted(f"processors.{name}", PROCESSORS, name, base).module("build(app, settings)")
 
 
-def built_in() -> Path:
-    """The folder of the built-in processors: inside the installed package, or beside it in a checkout."""
+def connector(file: str, name: str, base: Path) -> ModuleType:
+    """The module of `[connectors.NAME]` with `connector = FILE`, which has a `build`. Looked for as processors are, in
+    `connectors/`."""
+    path = f"connectors.{name}" if file == name else f"connectors.{name}.connector"
+    return _Wanted(path, CONNECTORS, file, base).module("build(name, settings)")
+
+
+def built_in(folder: str = PROCESSORS) -> Path:
+    """Where the built-in ones are: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
-    inside = package / "processors"
-    return inside if inside.is_dir() else package.parent / "processors"
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-def _places(name: str, base: Path) -> tuple[Path, ...]:
-    return () if "." in name else (base / "processors" / f"{name}.py", built_in() / f"{name}.py")
+class _Wanted(Struct, frozen=True):
+    """One file that the configuration names at `path`."""
 
+    path: str
+    folder: str
+    name: str
+    base: Path
 
-def _from_file(name: str, file: Path) -> ModuleType:
-    full = f"processors.{name}"
-    loaded = sys.modules.get(full)
-    if loaded is not None and loaded.__file__ and Path(loaded.__file__).samefile(file):
-        return loaded
-    spec = importlib.util.spec_from_file_location(full, file)
-    assert spec is not None and spec.loader is not None, f"{file} is a Python file"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[full] = module  # msgspec looks up the annotations of its structs there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[full]
-        raise ConfigError(f"processors.{name}: {_place(error, file)}: {type(error).__name__}: {error}") from error
-    return module
+    def module(self, signature: str) -> ModuleType:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(f"{self.path}: a {self.folder[:-1]}'s name is made of letters, digits, _, - and dots")
+        found = next((file for file in self._places() if file.is_file()), None)
+        module = self._from_file(found) if found else self._from_module()
+        if not callable(getattr(module, "build", None)):
+            raise ConfigError(f"{self.path}: {module.__file__} has no function {signature}")
+        return module
 
+    def _places(self) -> tuple[Path, ...]:
+        if "." in self.name:
+            return ()
+        return tuple(folder / f"{self.name}.py" for folder in (self.base / self.folder, built_in(self.folder)))
 
-def _from_module(name: str, base: Path) -> ModuleType:
-    if "." not in name:
-        mine, ours = _places(name, base)
-        names = sorted(file.stem for folder in (mine.parent, ours.parent) for file in folder.glob("[a-z]*.py"))
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"processors.{name}: neither {mine} nor {ours} exists.{hint}")
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        raise ConfigError(
-            f"processors.{name}: the module {name} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    def _from_file(self, file: Path) -> ModuleType:
+        full = f"{self.folder}.{self.name}"
+        loaded = sys.modules.get(full)
+        if loaded is not None and loaded.__file__ and Path(loaded.__file__).samefile(file):
+            return loaded
+        spec = importlib.util.spec_from_file_location(full, file)
+        assert spec is not None and spec.loader is not None, f"{file} is a Python file"
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[full] = module  # msgspec looks up the annotations of its structs there
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[full]
+            raise ConfigError(f"{self.path}: {_place(error, file)}: {type(error).__name__}: {error}") from error
+        return module
+
+    def _from_module(self) -> ModuleType:
+        if "." not in self.name:
+            mine, ours = self._places()
+            names = sorted(file.stem for folder in (mine.parent, ours.parent) for file in folder.glob("[a-z]*.py"))
+            near = difflib.get_close_matches(self.name, names, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{self.path}: neither {mine} nor {ours} exists.{hint}")
+        try:
+            return importlib.import_module(self.name)
+        except Exception as error:
+            raise ConfigError(
+                f"{self.path}: the module {self.name} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _place(error: Exception, file: Path) -> str:

@@ -15,6 +15,9 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PINS = ("requirements.txt", "requirements-dev.txt")
+NAMES = {"python-jsonpath": "jsonpath"}
+"""What is imported under another name than it is installed by."""
+BUILT_IN = ("processors", "connectors")
 
 
 def pinned(name):
@@ -45,15 +48,15 @@ def test_the_wheel_is_built_by_the_pinned_backend():
 def test_only_dependencies_that_are_imported_are_listed():
     text = "\n".join(file.read_text() for file in (ROOT / "stream").rglob("*.py"))
     imported = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE))
-    listed = {Requirement(each).name.replace("-", "_") for each in PROJECT["project"]["dependencies"]}
-    assert listed <= imported
+    listed = {Requirement(each).name for each in PROJECT["project"]["dependencies"]}
+    assert {NAMES.get(name, name.replace("-", "_")) for name in listed} <= imported
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel of a copy of the checkout, built without leaving anything in it."""
     copy, out = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("wheel")
-    for name in ("stream", "processors"):
+    for name in ("stream", *BUILT_IN):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
@@ -68,12 +71,12 @@ def test_the_wheel_puts_one_name_into_site_packages_with_everything_in_it(wheel)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"stream"}
     engine = {file.relative_to(ROOT) for file in (ROOT / "stream").rglob("*") if file.suffix in (".py", ".sql")}
-    built_in = {"stream" / file.relative_to(ROOT) for file in (ROOT / "processors").glob("*.py")}
+    built_in = {"stream" / file.relative_to(ROOT) for folder in BUILT_IN for file in (ROOT / folder).glob("*.py")}
     assert {file.as_posix() for file in engine | built_in} <= names
 
 
 @pytest.mark.slow
-def test_installed_outside_the_checkout_stream_runs_the_built_in_processors(wheel, tmp_path):
+def test_installed_outside_the_checkout_stream_finds_what_is_built_in(wheel, tmp_path):
     """The dependencies are those of this interpreter: installing them again would test the network."""
     venv.create(tmp_path / "venv", symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
@@ -87,7 +90,10 @@ def test_installed_outside_the_checkout_stream_runs_the_built_in_processors(whee
     )
     ours = Path(pytest.__file__).parent.parent
     Path(where.stdout.strip(), "dependencies.pth").write_text(f"{ours}\n")
-    (tmp_path / "stream.toml").write_text("[receiver]\nport = 0\n")
+    (tmp_path / "stream.toml").write_text(
+        '[receiver]\nport = 0\n[connectors.chat]\nconnector = "webhook"\n'
+        '[connectors.chat.send_event]\nurl = "https://chat.example"\n'
+    )
     result = subprocess.run(
         [tmp_path / "venv" / "bin" / "stream", "check"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
