@@ -6,7 +6,7 @@ one person may come out of the order of their revisions; the last one has the ne
 highest revision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -67,11 +67,21 @@ class Publisher:
         subjects = {mark.subject for mark in marks}
         before = await read(store, subjects, self._tables)
         messages, values, nulled = await self._messages(marks, before, recovering)
+        marks = [*marks, *await self._mark(nulled.union(values), marks, before)]
         await log.append(messages)
         for message in messages:
             self._around.metrics.published.labels(message.topic).inc()
         appended = _Appended(marks, before, values, nulled)
         return await store.db.writing(partial(self._settle, appended), durable=False)
+
+    async def _mark(self, keys: Collection[str], marks: Sequence[Mark], people: Snapshot) -> Sequence[Mark]:
+        """Marks the keys that are not marked themselves. One may be somebody else's by the time it is appended: then it
+        is looked at again, too, even after a crash."""
+        unmarked = set(keys).difference(mark.subject for mark in marks)
+        wanted = [(s, m.facet) for m in marks for s in people.components[m.subject].subjects if s in unmarked]
+        if not wanted:
+            return []
+        return await self._around.store.db.writing(lambda tx: self._around.store.marks.add(tx, self._processor, wanted))
 
     async def _settle(self, appended: "_Appended", tx: Transaction) -> Sequence[Mark]:
         """Reads again, marks again, clears. One transaction: whoever changes them later finds it noted which keys hold
@@ -97,20 +107,21 @@ class Publisher:
         if not self._profile:
             return messages, {}, set()
         values = {key: one.revision for key, one in changed.items() if people.person(key) is not None}
-        nulled = set(changed) - set(values) | await self._renamed(marks, changed, recovering)
+        nulled = set(changed) - set(values) | await self._renamed(people, changed, recovering)
         for key, revision in values.items():
             value = _encode(Published(revision, people.person(key)))
             messages.append(_message(topics.PERSON_PROFILE, key, value))
         messages += [_message(topics.PERSON_PROFILE, key, None) for key in sorted(nulled)]
         return messages, values, nulled
 
-    async def _renamed(self, marks: Sequence[Mark], changed: Mapping[str, Changed], recovering: bool) -> set[str]:
-        """Keys that stood for a person of their own, and no longer do."""
-        gone = {mark.subject for mark in marks} - set(changed)
+    async def _renamed(self, people: Snapshot, changed: Mapping[str, Changed], recovering: bool) -> set[str]:
+        """Keys that stood for a person of their own, and no longer do. Any subject may have been one, marked or not: of
+        two people that become one, a link marks only the two subjects that it names."""
+        gone = set(people.components).difference(changed)
         if recovering or not gone:
             return gone  # what was published before the crash may not have been noted
-        async with self._around.store.db.read() as tx:
-            return await self._around.store.marks.has_value(tx, gone)
+        marks = self._around.store.marks
+        return await self._around.store.db.reading(lambda tx: marks.has_value(tx, gone))
 
 
 class _Appended(Struct, frozen=True):

@@ -23,12 +23,12 @@ class View(Struct, frozen=True):
 
 
 class Snapshot:
-    """What one read transaction saw of some subjects' people."""
+    """What one read transaction saw of some subjects' people. `components`: of every subject of theirs."""
 
     def __init__(
         self, components: Mapping[str, Component], rows: Mapping[Key, Loaded], tombstones: Mapping[str, float]
     ) -> None:
-        self.components = components
+        self.components = {subject: one for one in components.values() for subject in one.subjects}
         self._rows = rows
         self._tombstones = tombstones
         self._by_key = {component.key: component for component in components.values()}

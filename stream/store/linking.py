@@ -62,7 +62,8 @@ class Linking:
         return {subject for user in crowded for subject in after[user]}
 
     async def keep(self, tx: Transaction, pairs: Links, graves: Mapping[str, float]) -> None:
-        """Writes pairs: the living ones named, the dead ones as ties."""
+        """Writes pairs: the living ones named, the dead ones as ties. While a pair is kept, the tombstones of its two
+        subjects name them: a later deletion may reach them over ties alone, and must find the pair."""
         dead = {p: t for p, t in pairs.items() if t[1] <= max(graves.get(s, float("-inf")) for s in p)}
         await tx.many(
             "INSERT INTO links (subject, other, first, last) VALUES (?, ?, ?, ?) ON CONFLICT (subject, other)"
@@ -74,6 +75,10 @@ class Linking:
             "INSERT INTO ties (hash, other, first, last) VALUES (?, ?, ?, ?) ON CONFLICT (hash, other)"
             " DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
             [(*map(self._people.hash, pair), *times) for pair, times in sorted(dead.items())],
+        )
+        kept = {s for pair in pairs if pair not in dead for s in pair if s in graves}
+        await tx.many(
+            "UPDATE tombstones SET subject = ? WHERE hash = ?", [(s, self._people.hash(s)) for s in sorted(kept)]
         )
         await self._cap(tx, {subject for subject, _ in pairs})
 
@@ -120,7 +125,7 @@ class Linking:
         counting = {pair for pair in reached if self._people.may_link(*pair)}
         fans = await self._people.fans(tx, {other for _, other in counting})
         near = {s for pair in counting if len(fans[pair[1]]) <= self._max_links for s in pair}
-        return {h: None for h in await self._tied_to(tx, users)} | {self._people.hash(s): s for s in near}
+        return await self._tied_to(tx, users) | {self._people.hash(s): s for s in near}
 
     async def _tied_to(self, tx: Transaction, users: Collection[str]) -> dict[str, str | None]:
         """Where erased pairs lead: hashes, with the names of those that are kept."""
@@ -134,8 +139,12 @@ class Linking:
         crowds = await self._people.tied(tx, few)
         near = {other for other in few if len(crowds[other]) <= self._max_links}
         near |= {h for hashes in fans.values() for h in hashes if len(hashes) <= self._max_links}
+        listed, those = self._db.listed(near), self._db.among("hash")
         names = await tx.all(
-            f"SELECT hash, subject FROM tombstones WHERE {self._db.among('hash')}", self._db.listed(near)
+            f"SELECT hash, subject FROM tombstones WHERE subject IS NOT NULL AND {those}"
+            f" UNION SELECT hash, subject FROM deletion_subjects WHERE subject IS NOT NULL AND {those}",
+            listed,
+            listed,
         )
         return dict.fromkeys(near) | dict(names)
 

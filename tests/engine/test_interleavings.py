@@ -138,6 +138,50 @@ async def test_a_key_published_just_before_it_was_renamed_is_nulled(tmp_path):
         assert list(await published(system)) == ["user:u1"]
 
 
+async def test_a_publisher_that_stalls_while_a_subject_moves_does_not_have_the_last_word_on_its_old_person(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(
+            message("identify", 5, userId="u2", anonymousId="a9", traits={"plan": 2}),
+            message("page", 6, anonymousId="a9", context={"consent": {"categoryPreferences": {"ads": True}}}),
+        )
+        await system.read("profiles")
+        stall = stall_append(system, "consent")
+        step = asyncio.create_task(system.step("consent"))
+        await reached(stall, step)  # user:u2 is read with anon:a9
+        await system.send(message("identify", 3, userId="u1", anonymousId="a9", traits={"plan": 1}))
+        await system.read("profiles")
+        stall.let_go()
+        await step
+        people = {key: person["subjects"] for key, person in (await published(system)).items()}
+        assert people == {"user:u1": ["anon:a9", "user:u1"], "user:u2": ["user:u2"]}
+
+
+async def test_a_key_that_was_given_away_between_reading_and_appending_is_published_anew_after_a_crash(tmp_path):
+    consent = {"consent": {"categoryPreferences": {"ads": True}}}
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        await system.send(message("identify", 5, userId="u2", anonymousId="a9", traits={"plan": 2}))
+        await system.send(message("page", 6, anonymousId="a9", context=consent))
+        await system.read("profiles")
+        stall, publisher = stall_append(system, "consent"), system.projectors["consent"]._publisher
+
+        async def crash(*_):
+            raise asyncio.CancelledError
+
+        publisher._settle = crash
+        step = asyncio.create_task(system.step("consent"))
+        await reached(stall, step)  # user:u2 is read with anon:a9
+        await system.send(message("identify", 3, userId="u1", anonymousId="a9", traits={"plan": 1}))
+        await system.read("profiles")
+        stall.let_go()
+        await asyncio.wait([step])
+        assert (await published(system))["user:u2"]["subjects"] == ["anon:a9", "user:u2"]
+    async with Embedded.open(tmp_path) as system:
+        people = {key: person["subjects"] for key, person in (await published(system)).items()}
+        assert people == {"user:u1": ["anon:a9", "user:u1"], "user:u2": ["user:u2"]}
+
+
 async def test_a_dead_event_is_retried_after_later_ones_and_the_counts_are_right(tmp_path):
     async with Embedded.open(tmp_path, config(tmp_path, ["examples.orders"])) as system:
         await ready(system)

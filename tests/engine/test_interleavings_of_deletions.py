@@ -6,7 +6,7 @@ import pytest
 
 from processors.profiles import Profiles
 from stream.config import IdentityConfig
-from tests.embedded import Embedded, message
+from tests.embedded import Embedded, config, message
 from tests.engine.outcome import finish, published, ready
 from tests.engine.stalls import reached, stall_commit
 
@@ -105,19 +105,26 @@ async def test_a_link_that_arrives_after_the_tombstone_of_one_side_extends_the_d
 async def test_an_identify_that_is_still_unread_when_the_delete_is_handled_gives_its_address_to_the_request(tmp_path):
     async with Embedded.open(tmp_path) as system:
         await ready(system)
+        deletions = system.store.deletions
+        deletions.destinations, deletions.deletable = {"crm": ("email",)}, {"crm"}
         await system.send(
             message("identify", 3, userId="u1", traits={"email": "Ann@b.c"}), message("delete", 5, userId="u1")
         )
         await system.read("deletion")
         await system.eraser.step()
         await system.eraser.step()
-        (request,) = await system.store.deletions.every()
-        assert (request.state, request.addresses) == ("open", ())
+        (request,) = await deletions.every()
+        assert (request.state, request.outstanding) == ("open", {})
         await system.read()
-        (request,) = await system.store.deletions.every()
-        assert (request.state, request.addresses) == ("open", ("email:ann@b.c",))
+        (request,) = await deletions.every()
+        assert (request.state, request.outstanding) == ("open", {"crm": ("email:ann@b.c",)})
+        await system.settle()
+        (request,) = await deletions.every()
+        assert (request.state, request.outstanding) == ("erased", {"crm": ("email:ann@b.c",)})
+        async with system.store.db.write() as tx:
+            await deletions.settled(tx, "crm", ["email:ann@b.c"], "deleted", 9.0)
         await finish(system)
-        assert [request.state for request in await system.store.deletions.every()] == ["done"]
+        assert [request.state for request in await deletions.every()] == ["done"]
         assert not [cell for cell in await everything(system) if "ann@b.c" in cell.lower() or "user:u1" in cell]
 
 
@@ -138,6 +145,36 @@ async def test_an_older_identify_that_is_refused_after_the_delete_still_counts_a
         assert (person.traits, person.last_seen, person.subjects) == ({}, 9.0, ("anon:a9",))
         assert not [cell for cell in await everything(system) if "x@y.z" in cell or "a@b.c" in cell]
         assert (await published(system))["anon:a9"]["traits"] == {}
+
+
+async def test_a_second_deletion_ends_what_was_linked_after_the_first_though_only_hashes_lead_there(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        for sent in (
+            message("track", 1, userId="u1", anonymousId="a9", event="A"),
+            message("delete", 2, userId="u1"),
+            message("identify", 3, userId="u2", anonymousId="a9", traits={"plan": 1}),
+            message("delete", 4, userId="u1"),
+        ):
+            await system.send(sent)
+            await finish(system)
+        assert (await published(system))["user:u2"]["subjects"] == ["user:u2"]
+        assert "anon:a9" not in await everything(system)
+
+
+async def test_a_deletion_that_comes_over_an_erased_alias_goes_on_over_living_ones(tmp_path):
+    async with Embedded.open(tmp_path, config(tmp_path, alias=True)) as system:
+        await ready(system)
+        for sent in (
+            message("alias", 3, userId="u3", previousId="u2"),
+            message("delete", 2, userId="u3"),
+            message("alias", 1, userId="u3", previousId="u1"),
+            message("delete", 4, userId="u1"),
+        ):
+            await system.send(sent)
+            await finish(system)
+        async with system.store.db.read() as tx:
+            assert (await system.store.people.tombstones(tx, ["user:u2"])) == {"user:u2": 4.0}
 
 
 async def everything(system):

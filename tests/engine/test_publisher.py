@@ -84,6 +84,17 @@ async def test_a_key_that_was_renamed_just_before_a_crash_is_nulled_at_the_next_
         assert list(await published(system)) == ["user:u1"]
 
 
+async def test_a_person_loses_its_key_when_a_link_that_does_not_name_it_joins_two_people(tmp_path):
+    async with Embedded.open(tmp_path, config(tmp_path, alias=True)) as system:
+        await ready(system)
+        await system.send(message("alias", 1, userId="u3", previousId="u2"))
+        await system.read()
+        assert list(await published(system)) == ["user:u2"]
+        await system.send(message("alias", 2, userId="u1", previousId="u3"))  # u2 is in neither
+        await system.read()
+        assert list(await published(system)) == ["user:u1"]
+
+
 async def test_without_profiles_nothing_but_the_change_is_published(tmp_path):
     async with Embedded.open(tmp_path) as system:
         for projector in system.projectors.values():
