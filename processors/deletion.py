@@ -4,12 +4,17 @@ Segment sends one delete for each source, with different messageIds; each is a r
 harmless together. Younger events let the person return: the wire does not say whether they are suppressed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from stream import toml
+from stream.connector import Connector
 from stream.errors import Dead
 from stream.events import Event
-from stream.processor import Projection
+from stream.person import Person
+from stream.processor import Processor, Projection, Sync, Want
 
 
 class Deletion(Projection):
@@ -38,7 +43,27 @@ class Deletion(Projection):
             self.forget(event.anonymous, event.time, own, authority)
 
 
-def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
-    """[processors.deletion] has no settings."""
-    toml.known("processors.deletion", settings, ())
-    return [Deletion()]
+class Settings(Struct, frozen=True):
+    """[processors.deletion.DESTINATION] has no settings of its own."""
+
+
+class Forgotten(Sync):
+    """Deletes people at a destination: every address that it was ever told of, for as long as it takes. What cannot
+    delete leaves the receipt `unsupported`."""
+
+    deletes = True
+    facets = ("deletion",)
+
+    def __init__(self, name: str, connector: Connector, settings: Settings) -> None:
+        self.name, self.connector = name, connector
+
+    def wanted(self, person: Person) -> Sequence[Want]:
+        """The addresses that are still open there."""
+        return [Want(address, "delete_person", "person") for address in person.deletion]
+
+
+def build(app: Any, settings: dict[str, Any]) -> list[Processor]:
+    """[processors.deletion]: `destinations`."""
+    found, rest = app.destinations("deletion", settings, Settings)
+    toml.known("processors.deletion", rest, ("destinations",))
+    return [Deletion(), *(Forgotten(*one) for one in found)]

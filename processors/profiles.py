@@ -5,17 +5,21 @@ anonymous one is the user (facts §8; an alias, which Segment's Unify does not m
 link counts, since both stand for somebody and neither is shared, the store decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from msgspec import Struct
 
 from stream import toml
 from stream.config import IdentityConfig
+from stream.connector import Connector, can
 from stream.core.recent import noted
 from stream.core.register import Register, Settled, keep_newest, named, settle
-from stream.errors import Skip
+from stream.errors import ConfigError, Skip
 from stream.events import Event
 from stream.facts import Profile
-from stream.processor import Projection, Table
+from stream.person import Person
+from stream.processor import Processor, Projection, Sync, Table, Want
 from stream.subjects import subject, text_id
 
 MAX_TRAITS = 1_000
@@ -54,12 +58,15 @@ class Profiles(Projection):
     def refused(self, event: Event) -> None:
         """What a deleted person did before is not remembered. But who else it was, and by which addresses
         destinations may know them, belongs to the deletion (design §8); and a group's traits are the group's, whoever
-        told them: they must not depend on which came first, the call or the deletion."""
+        told them: they must not depend on which came first, the call or the deletion.
+
+        A public write key, which anybody has, names no address: what is there cannot be brought back (design §7)."""
         self._link(event)
         for of in self.subjects(event)[1:]:
             self._remember(of, event)
-        for address in _identifiers(event):
-            self.address(event.subject, address)
+        if event.path == "destination" or event.signed:
+            for address in _identifiers(event):
+                self.address(event.subject, address)
 
     def _remember(self, of: str, event: Event) -> bool:
         row = self.rows.get(of) or Profile(event.time, event.time)
@@ -70,6 +77,8 @@ class Profiles(Projection):
         facets = _fold(row, event, of)
         if recent is None and row == self.rows.get(of):
             return False
+        if facets.get("identity") is Settled.CHANGED:  # it gained one
+            self.identify(of, row.identifiers)
         news = [named(facet, settled) for facet, settled in facets.items() if settled]
         self.rows.put(of, row, *(news[0] if news else ()))
         for more in news[1:]:
@@ -93,10 +102,42 @@ class Profiles(Projection):
         return bool(others)
 
 
-def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
-    """[processors.profiles] has no settings; [identity] says what links."""
-    toml.known("processors.profiles", settings, ())
-    return [Profiles(app.config.identity)]
+class Settings(Struct, frozen=True):
+    """[processors.profiles.DESTINATION]: what it is told of somebody."""
+
+    purpose: str = "marketing"  # the consent that it needs
+    traits: tuple[str, ...] = ()  # only these; empty: all
+    computed: bool = False  # Engage's computed traits too, by KEY
+
+
+class Upserts(Sync):
+    """Tells a destination the traits of people, by the newest address of the kind that it likes best."""
+
+    facets = ("traits", "audience", "consent")
+
+    def __init__(self, name: str, connector: Connector, settings: Settings) -> None:
+        self.name, self.connector, self.purpose = name, connector, settings.purpose
+        self._settings = settings
+
+    def wanted(self, person: Person) -> Sequence[Want]:
+        """One profile; none where there is nothing to tell."""
+        address = person.address(self.connector.kinds)
+        known = dict(person.traits)
+        if self._settings.computed:
+            known |= {name.rpartition("/")[2]: value for name, value in person.computed.items()}
+        chosen = self._settings.traits
+        told = {name: value for name, value in known.items() if not chosen or name in chosen}
+        return [Want(address, "upsert_profile", "profile", told)] if address and told else []
+
+
+def build(app: Any, settings: dict[str, Any]) -> list[Processor]:
+    """[processors.profiles]: `destinations`, and Settings for each; [identity] says what links."""
+    found, rest = app.destinations("profiles", settings, Settings)
+    toml.known("processors.profiles", rest, ("destinations",))
+    for name, connector, _ in found:
+        if not can(connector, "upsert_profile"):
+            raise ConfigError(f"processors.{name}: connectors.{connector.name} cannot upsert_profile")
+    return [Profiles(app.config.identity), *(Upserts(*one) for one in found)]
 
 
 def _count(row: Profile, event: Event) -> None:

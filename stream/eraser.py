@@ -2,8 +2,10 @@
 
 The first step, a tombstone for every known subject, is in the deletion projection's own transaction: from then on
 nothing older is remembered. What lies before the ends of the log as they were then may still say who else the person
-is; so erasure waits until every projection has passed them, and then removes rows, links and held deliveries of every
-subject found by then, has null published for every key, and closes the request. What remains is a receipt: hashes.
+is; so erasure waits until every projection has passed them. It then notes the addresses that destinations may know,
+removes rows, links and held deliveries of every subject found by then, and has null published for every key. From then
+on it is the destinations' turn (their syncs are told by a mark); once all have deleted, the request is closed. What
+remains is a receipt: hashes.
 """
 
 import asyncio
@@ -22,11 +24,14 @@ from stream.processor import Projection
 from stream.publisher import Publisher
 from stream.store import Mark
 from stream.store.deletions import Deletion
+from stream.store.erasing import identifiers
 
 logger = structlog.get_logger()
 
 NAME = "eraser"
 ALARM_S = 3_600.0  # a request that waits longer for a projection is reported, once an hour
+OVERDUE_S = 7 * 86_400.0  # one that is not done by then is reported, once a day
+_DAY_S = 86_400.0
 _LOOK_S = 0.5
 
 
@@ -40,6 +45,7 @@ class Eraser:
         tables = [table for projection in projections for table in projection.tables().values()]
         self._decoders = {table.name: msgspec.json.Decoder(table.kind) for table in tables}
         self._alarmed: dict[str, float] = {}
+        self._overdue: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -49,14 +55,17 @@ class Eraser:
 
     async def step(self) -> None:
         """Brings every unfinished request as far as it can be brought now."""
-        deletions = await self._around.store.deletions.every("open", "erased")
-        self._around.metrics.deletions_open.set(len(deletions))
-        for deletion in deletions:
-            if deletion.state == "open":
-                await self._advance(deletion)
-            else:  # the last process ended between erasing and publishing
-                await self._publisher.recover()
-                await self._around.store.deletions.finish(deletion.id, self._around.clock())
+        store, metrics, now = self._around.store, self._around.metrics, self._around.clock()
+        unfinished = await store.deletions.unfinished(asked_before=now - OVERDUE_S)
+        metrics.deletions_open.set(unfinished.amount)
+        metrics.deletions_overdue.set(len(unfinished.overdue))
+        self._remind(unfinished.overdue, now)
+        for deletion in unfinished.open:
+            await self._advance(deletion)
+        if unfinished.finishable:
+            await self._publisher.recover()  # the last process may have ended between erasing and publishing
+        for number in unfinished.finishable:
+            await store.deletions.finish(number, now)
 
     async def _advance(self, deletion: Deletion) -> None:
         store, log = self._around.store, self._around.log
@@ -75,6 +84,8 @@ class Eraser:
         async with store.db.write() as tx:
             grave = await store.erasing.grave(tx, deletion.id)
             rows = await store.erasing.rows(tx, grave, tables)
+            named = identifiers((table, value) for table, _, _, value in rows)
+            await store.deletions.collect(tx, deletion.id, grave.subjects, named, self._around.clock())
             erased = await store.erasing.erase(tx, grave, rows, self._prune)
             await store.deletions.erased(tx, deletion.id, erased)
             return await store.marks.add(tx, NAME, [(subject, "deletion") for subject in grave.subjects])
@@ -89,6 +100,13 @@ class Eraser:
         if now - max(deletion.asked, self._alarmed.get(deletion.id, 0.0)) >= ALARM_S:
             self._alarmed[deletion.id] = now
             logger.warning("deletion_waits", request=deletion.id, processors=list(behind))
+
+    def _remind(self, overdue: Mapping[str, Sequence[str]], now: float) -> None:
+        self._overdue = {number: self._overdue.get(number, float("-inf")) for number in overdue}
+        for number, destinations in overdue.items():
+            if now - self._overdue[number] >= _DAY_S:
+                self._overdue[number] = now
+                logger.warning("deletion_overdue", request=number, destinations=list(destinations))
 
 
 def waits_for(

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from stream.core.register import Register, merged, same, younger
+from stream.events import Event
 
 
 class Profile(Struct, omit_defaults=True, gc=False):
@@ -89,6 +90,17 @@ SUBSCRIPTION = ("subscribed", "did-not-subscribe", "unsubscribed")
 
 TABLES: dict[str, type[Struct]] = {"profiles": Profile, "audiences": Memberships, "consent": Consents}
 """Table → what its rows are."""
+
+
+def preferences(event: Event) -> dict[str, bool] | None:
+    """Category → yes or no, of `context.consent`, whatever the event's type; None if it carries none.
+
+    {} is a no to everything, and so is what is no map at all; what is not true is no."""
+    consent = event.context.get("consent")
+    found = consent.get("categoryPreferences") if isinstance(consent, dict) else None
+    if found is None:
+        return None
+    return {name: value is True for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def profile(rows: Iterable[Profile]) -> Profile | None:

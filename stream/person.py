@@ -43,7 +43,8 @@ class Membership(Struct, frozen=True):
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody, now. Mappings of what is not known are empty; `deleted` is the newest tombstone of a subject."""
+    """Somebody, now. Mappings of what is not known are empty; `deleted` is the newest tombstone of one, `deletion`
+    (for a sync alone) the addresses that its destination must still delete."""
 
     key: str
     subjects: tuple[str, ...]
@@ -61,6 +62,7 @@ class Person(Struct, frozen=True, kw_only=True):
     consent_given: bool = False  # was there ever a consent object? Then a category that is missing from it is no
     subscriptions: dict[str, Consent] = {}  # by channel, channel:address, list:id
     deleted: float | None = None
+    deletion: tuple[str, ...] = ()
 
     def member(self, audience: str) -> bool:
         """Is the person in this audience or journey: SPACE_ID/KEY, or KEY for that of any space?"""
@@ -68,6 +70,14 @@ class Person(Struct, frozen=True, kw_only=True):
             membership.member and audience in (name, name.partition("/")[2])
             for name, membership in self.audiences.items()
         )
+
+    def addresses(self, kinds: Iterable[str]) -> list[str]:
+        """Every address of these kinds (`email:a@b.c`), kinds in their order, the newest of a kind first."""
+        return [f"{kind}:{value}" for kind in kinds for value in self.identifiers.get(kind, ())]
+
+    def address(self, kinds: Iterable[str]) -> str | None:
+        """The newest address of the first of these kinds that the person has one of."""
+        return next(iter(self.addresses(kinds)), None)
 
     def consent(self, category: str) -> Answer:
         """What the person says about a category (case-sensitive, facts §4.1)."""

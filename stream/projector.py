@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from time import perf_counter
 
-from stream import topics
+from stream import start, topics
 from stream.batch import Batch, Surroundings
+from stream.caught_up import CaughtUp
 from stream.core.deaths import Deaths
-from stream.errors import ClaimLost, Conflict, PositionLost, Stopped
+from stream.errors import ClaimLost, Conflict, Stopped
 from stream.log import Cursor
 from stream.message import Delivery, Partition
 from stream.outage import outlast
@@ -40,6 +41,8 @@ class Projector:
         self._busy = asyncio.Lock()
         self._deaths = Deaths()
         self._unwritten = Unwritten()
+        self._topics = [topics.RAW[kind] for kind in projection.topics]
+        self._caught_up = CaughtUp(self._topics, around.log, around.clock)
 
     @property
     def name(self) -> str:
@@ -64,8 +67,7 @@ class Projector:
         self._deaths = Deaths()  # whoever resumes it has mended something
         await outlast(self._register, self.name)
         await self._publisher.recover()
-        read = [topics.RAW[kind] for kind in self.projection.topics]
-        async with around.log.consume(self.name, read, self._assigned, self._revoked) as cursor:
+        async with around.log.consume(self.name, self._topics, self._assigned, self._revoked) as cursor:
             yield cursor
 
     async def _register(self) -> None:
@@ -75,6 +77,7 @@ class Projector:
         """Fetches once and deals with what came; how many deliveries that were."""
         deliveries = await cursor.fetch(BATCH)
         async with self._busy:
+            await outlast(self._caught_up.look, self.name)
             if not deliveries or self._unwritten.due(perf_counter()):
                 await outlast(self._write_positions, self.name)
             if not deliveries:
@@ -101,6 +104,10 @@ class Projector:
                     if await self._around.store.held.get(held.id) is None:
                         return "left before"
 
+    async def publish(self, marks: Sequence[Mark]) -> None:
+        """Publishes what was marked for this projection."""
+        await self._publisher.publish(marks)
+
     async def _retried(self, held: Held, batch: Batch) -> str:
         store, fate = self._around.store, batch.fates[0]
         if fate.held is not None:
@@ -110,32 +117,15 @@ class Projector:
         work = batch.work()
         work.claims, work.positions, work.settled = dict(self._claims), {}, held.id
         work.fates = {held.delivery.partition: {f"left:{fate.name}": 1}}
+        work.changes.marks |= dict.fromkeys(held.marks)
         await self._publisher.publish(await store.commit(work))
         return fate.name
 
     async def _assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        log, store = self._around.log, self._around.store
-        bounds = await log.bounds({partition.topic for partition in partitions})
-        starts = {partition: bounds[partition][0] for partition in partitions}
-        claimed = await store.positions.claim(self.name, starts, log.identity)
-        for partition, (position, _, of) in claimed.items():
-            self._check(partition, position, bounds[partition], of)
-        self._claims = {partition: claim for partition, (_, claim, _) in claimed.items()}
-        self._next = {partition: position for partition, (position, _, _) in claimed.items()}
+        owned = await start.claim(self.name, self._around.log, self._around.store, partitions)
+        self._claims = {partition: one.claim for partition, one in owned.items()}
+        self._next = {partition: one.position for partition, one in owned.items()}
         return self._next
-
-    def _check(self, partition: Partition, position: int, bounds: tuple[int, int], log: str) -> None:
-        at = f"{self.name} is at {position} of {partition.topic}/{partition.number}"
-        first, end = bounds
-        if log != self._around.log.identity:
-            raise PositionLost(
-                f"{at} in log {log}, and this is log {self._around.log.identity}: the log was replaced. Put the old one"
-                " back, or start with a new state file to read this one from its beginning"
-            )
-        if position < first:
-            raise PositionLost(f"{at}, and the log begins at {first}: {first - position} messages are gone unread")
-        if position > end:
-            raise PositionLost(f"{at}, and the log ends at {end}: it lost messages that were already dealt with")
 
     async def _revoked(self, partitions: Collection[Partition]) -> None:
         async with self._busy:  # what was dealt with is written first: its claim is still good
@@ -180,18 +170,21 @@ class Projector:
         return await self._commit(work)
 
     async def _write_positions(self) -> None:
-        if self._unwritten.since is not None:
+        if self._unwritten.since is not None or self._caught_up.passed(self._next):
             with suppress(ClaimLost):  # a newer member reads them anew
                 await self._commit(self._unwritten.with_all_of(Work(processor=self.name, claims={})))
 
     async def _commit(self, work: Work) -> Sequence[Mark]:
         work.claims = {partition: self._claims[partition] for partition in work.positions}
+        work.passed = self._caught_up.passed(self._next | work.positions)
         try:
             marks = await self._around.store.commit(work)
-        except ClaimLost:
-            self._unwritten.clear()
+        except (ClaimLost, asyncio.CancelledError):
+            self._unwritten.clear()  # cancelled, it may be written all the same: never once more, below what it wrote
             raise
         self._unwritten.clear()
+        if work.passed is not None:
+            self._caught_up.noted(work.passed)
         return marks
 
     def _count(self, fates: Mapping[Partition, Mapping[str, int]]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from stream.cli import export
-from stream.cli.about import Found, gather, is_known
+from stream.cli.about import Confirmed, Found, gather, is_known
+from stream.cli.deletions import answers
 from stream.cli.frame import Frame, answer, json_option
 from stream.cli.state import named, note, remembered, who
 from stream.cli.text import columns, safe, shown, when
@@ -38,7 +39,8 @@ def person(
     """Show what is known of a person, under all linked ids.
 
     ID is a userId, or anon:ID, user:ID, group:ID. Shows the profile, memberships, consents with the events that prove
-    them, linked ids and since when, what is held, deletions. Leaves a line of audit. Exit code 1: nothing is known."""
+    them, linked ids and since when, what is held, what each destination was told, deletions and their receipts. Leaves
+    a line of audit. Exit code 1: nothing is known."""
     if unlinked == (identifier is not None) or (unlinked and file is not None):
         raise click.UsageError("whom? Either an ID, like ada or anon:9, or --unlinked")
     if identifier is None:
@@ -57,7 +59,7 @@ def person(
 async def _person(frame: Frame, subject: str, file: Path | None) -> tuple[Found, Path | None]:
     async with remembered(frame) as store:
         await note(store, "person --export" if file else "person", [subject])
-        found, snapshot = await gather(store, subject)
+        found, snapshot = await gather(store, subject, frame.config.connectors)
         if file is None or not is_known(found):
             return found, None
         whole = await export.everything(store, frame.config, found, snapshot)
@@ -100,8 +102,17 @@ def _lines(found: Found) -> Iterator[str]:
         yield from _section(table, {safe(subject): shown(value) for subject, value in by_subject.items()})
     held = {f"held {one.id}": f"{one.processor}: {safe(one.reason)}, since {when(one.since)}" for one in found.held}
     yield from _section("held", held)
-    asked = {one.id: f"{one.state}, asked {when(one.asked)}" for one in found.deletions}
-    yield from _section("deletions", {safe(number): said for number, said in asked.items()})
+    yield from _section("confirmed", dict(map(_confirmed, found.confirmed)))
+    if found.deletions:
+        yield "  deletions"
+    for request in found.deletions:
+        yield f"    {safe(request.id)}  {request.state}, asked {when(request.asked)}"
+        yield from answers(request, "      ")
+
+
+def _confirmed(one: Confirmed) -> tuple[str, str]:
+    said = f"{shown(one.value)}, told {when(one.told)}" if one.known else "not known: it is being told, or was unclear"
+    return safe(f"{one.destination} {one.address} {one.thing}"), said
 
 
 def _profile(person: Person) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Changes(Struct):
     links: dict[tuple[str, str], tuple[float, float]] = {}  # (subject, other) → first and last time
     forgets: dict[tuple[str, str], tuple[float, str]] = {}  # (request, subject) → time, authority; the first counts
     addresses: dict[tuple[str, str], None] = {}  # (subject, address)
+    identified: dict[str, tuple[str, ...]] = {}  # subject → all that it is known by
 
 
 class Sheet:
@@ -84,6 +85,7 @@ class Sheet:
         changes.renewed.update(asked.renewed)
         changes.forgets.update({k: v for k, v in asked.forgets.items() if k not in changes.forgets})
         changes.addresses.update(asked.addresses)
+        changes.identified.update(asked.identified)
         for pair, (first, last) in asked.links.items():
             had = changes.links.get(pair)
             changes.links[pair] = (min(first, had[0]), max(last, had[1])) if had else (first, last)
@@ -136,6 +138,11 @@ class Sheet:
     def address(self, subject: str, address: str) -> None:
         self._dirty = True
         self._asked.addresses[subject, address] = None
+
+    def identify(self, subject: str, identifiers: Iterable[str]) -> None:
+        if not self.forgotten(subject, self._time):
+            self._dirty = True
+            self._asked.identified[subject] = tuple(identifiers)
 
     def _decode(self, kind: type[Any], value: str) -> Any:
         decoder = self._decoders.get(kind)

@@ -20,21 +20,28 @@ from stream.config import IdentityConfig
 from stream.core.sheet import Changes, Key, Loaded
 from stream.errors import Conflict, SchemaMismatch
 from stream.message import Partition
+from stream.store.confirmed import Confirmed
 from stream.store.database import Database, Transaction
 from stream.store.deletions import Deletions
 from stream.store.erasing import Erasing
 from stream.store.held import Held, HeldTable
+from stream.store.identifiers import Identifiers
+from stream.store.lanes import HeldLanes
 from stream.store.linking import Linking
 from stream.store.marks import Mark, Marks
+from stream.store.obstacles import Obstacles
 from stream.store.people import People
-from stream.store.positions import Positions
+from stream.store.positions import Passed, Positions
 from stream.store.renewals import Renewals
 from stream.store.requests import Requests
+from stream.store.sends import Sends
 from stream.store.sqlite import SqliteDatabase
+from stream.store.statuses import Statuses
+from stream.store.walks import Walks
 
-__all__ = ["Held", "Mark", "Rows", "Store", "Work"]
+__all__ = ["Held", "Mark", "Passed", "Rows", "Store", "Work"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Work(Struct, kw_only=True):
@@ -51,6 +58,7 @@ class Work(Struct, kw_only=True):
     changes: Changes = field(default_factory=Changes)
     held: list[Held] = field(default_factory=list)
     settled: int | None = None
+    passed: Passed | None = None
     now: float = 0.0
 
     @property
@@ -76,14 +84,21 @@ class Store:
         self.db = db
         self.positions = Positions(db)
         self.held = HeldTable(db)
+        self.lanes = HeldLanes(db)
+        self.sends = Sends(db, key)
         self.marks = Marks(db)
+        self.statuses = Statuses(db)
         self.requests = Requests(db)
         self.people = People(db, identity, key)
+        self.identifiers = Identifiers(db)
+        self.obstacles = Obstacles(db, self.people)
+        self.confirmed = Confirmed(db)
+        self.walks = Walks(db)
         self._renewals = Renewals(db, self.people)
         self._linking = Linking(db, self.people, identity.max_links)
-        self.deletions = Deletions(db, self.people, self._linking)
+        self.deletions = Deletions(db, self.people, self._linking, self.identifiers, self.confirmed)
         self._versions = itertools.count(epoch << 32)
-        self.erasing = Erasing(db, self.people, self._linking, self._versions)
+        self.erasing = Erasing(db, self.people, self._linking, self.identifiers, self._versions)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -103,6 +118,17 @@ class Store:
         durable = bool(asked.marks or asked.renewed or asked.forgets or asked.links or work.held or work.settled)
         return await self.db.writing(partial(self._commit, work), durable)
 
+    async def drop(self, held: Held) -> list[Mark]:
+        """Lets a held delivery go for good; the marks that it leaves."""
+
+        async def write(tx: Transaction) -> list[Mark]:
+            if not await self.held.remove(tx, held.id):
+                return []
+            await self.positions.advance(tx, held.processor, {}, {held.delivery.partition: {"left:dropped": 1}})
+            return await self.marks.add(tx, held.processor, held.marks)
+
+        return await self.db.writing(write)
+
     async def _load(self, keys: Collection[Key], tx: Transaction) -> Rows:
         # Tombstones before rows: one that comes between is younger than the serial, and commit() sees it.
         serial = await self.people.serial(tx)
@@ -116,14 +142,18 @@ class Store:
         if await self.people.buried_since(tx, work.serial, {subject for _, subject in work.loaded}):
             raise Conflict("a person was deleted meanwhile")
         await self._write_rows(tx, work)
+        if asked.identified:
+            await self.identifiers.add(tx, asked.identified)
         moved = await self._linking.add(tx, asked.links)
         deleted = await self.deletions.ask(tx, asked.forgets, work.now)
-        await self.deletions.add_addresses(tx, list(asked.addresses))
+        deleted |= await self.deletions.add_addresses(tx, list(asked.addresses), work.now)
         if work.held:
             await self.held.add(tx, work.held)
         if work.settled is not None and not await self.held.remove(tx, work.settled):
             raise Conflict("the held delivery has left meanwhile")
         await self.positions.advance(tx, work.processor, work.positions, work.fates)
+        if work.passed is not None:
+            await self.positions.catch_up(tx, work.processor, work.passed)
         wanted = [
             *asked.marks,
             *await self._renewals.decisive(tx, asked.renewed, work.puts),

@@ -1,11 +1,14 @@
 """Erasing: what a deletion removes, in one transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import msgspec
 from msgspec import Struct
 
+from stream.facts import Profile
 from stream.store.database import Database, Row, Transaction
 from stream.store.deletions import Prune
+from stream.store.identifiers import Identifiers
 from stream.store.linking import Linking
 from stream.store.people import People
 
@@ -21,12 +24,16 @@ class Grave(Struct, frozen=True):
 
 
 class Erasing:
-    """Removes rows, links and held deliveries that are not younger than a tombstone."""
+    """Removes rows, identifiers, links and held deliveries that are not younger than a tombstone. What destinations
+    were told stays, until they have deleted it."""
 
-    def __init__(self, db: Database, people: People, linking: Linking, versions: Iterator[int]) -> None:
+    def __init__(
+        self, db: Database, people: People, linking: Linking, identifiers: Identifiers, versions: Iterator[int]
+    ) -> None:
         self._db = db
         self._people = people
         self._linking = linking
+        self._identifiers = identifiers
         self._versions = versions
 
     async def grave(self, tx: Transaction, number: str) -> Grave:
@@ -50,7 +57,8 @@ class Erasing:
         )
 
     async def erase(self, tx: Transaction, grave: Grave, rows: list[Row], prune: Prune) -> int:
-        """Prunes the rows, and removes links and held deliveries; the number of rows and deliveries touched."""
+        """Prunes the rows, and removes identifiers, links and held deliveries; the number of rows and deliveries
+        touched."""
         pruned = [(tbl, subject, prune(tbl, value, grave.tombstones[subject])) for tbl, subject, _, value in rows]
         await tx.many(
             "UPDATE rows SET version = ?, value = ? WHERE tbl = ? AND subject = ?",
@@ -59,6 +67,9 @@ class Erasing:
         await tx.many(
             "DELETE FROM rows WHERE tbl = ? AND subject = ?", [(tbl, s) for tbl, s, left in pruned if left is None]
         )
+        for one in grave.subjects:
+            kept = identifiers((tbl, left) for tbl, subject, left in pruned if subject == one and left is not None)
+            await self._identifiers.forget(tx, one, kept)
         remaining = {subject for _, subject, left in pruned if left is not None}
         await tx.many(
             "UPDATE tombstones SET subject = ? WHERE hash = ?",
@@ -82,10 +93,29 @@ class Erasing:
             await tx.many(f"DELETE FROM refused WHERE {column} = ? AND last <= ?", list(grave.tombstones.items()))
 
     async def _held(self, tx: Transaction, grave: Grave) -> int:
+        found = await tx.all(
+            f"SELECT DISTINCT processor, lane FROM held WHERE {self._db.among('subject')}",
+            self._db.listed(grave.subjects),
+        )
         await tx.many(
             "INSERT INTO tallies (processor, topic, part, fate, amount)"
             " SELECT processor, topic, part, 'left:erased', 1 FROM held WHERE subject = ? AND time <= ?"
             " ON CONFLICT (processor, topic, part, fate) DO UPDATE SET amount = tallies.amount + 1",
             list(grave.tombstones.items()),
         )
-        return await tx.many("DELETE FROM held WHERE subject = ? AND time <= ?", list(grave.tombstones.items()))
+        erased = await tx.many("DELETE FROM held WHERE subject = ? AND time <= ?", list(grave.tombstones.items()))
+        await tx.many(
+            "DELETE FROM lanes WHERE processor = ? AND lane = ? AND NOT EXISTS (SELECT 1 FROM held"
+            " WHERE held.processor = lanes.processor AND held.lane = lanes.lane AND held.state = 'waiting')",
+            found,
+        )
+        return erased
+
+
+def identifiers(rows: Iterable[tuple[str, str]]) -> set[str]:
+    """All that somebody is known by in these rows (table, value), of every generation."""
+    profiles = (_PROFILE.decode(value) for table, value in rows if table.partition("@")[0] == "profiles")
+    return {identifier for profile in profiles for identifier in profile.identifiers}
+
+
+_PROFILE = msgspec.json.Decoder(Profile)

@@ -2,11 +2,20 @@
 
 from collections.abc import Collection, Mapping
 
+from msgspec import Struct
+
 from stream.errors import ClaimLost
 from stream.message import Partition
 from stream.store.database import Database, Transaction
 
 Fates = Mapping[Partition, Mapping[str, int]]
+
+
+class Passed(Struct, frozen=True):
+    """The ends of the log as they were at a time, which a processor may have passed."""
+
+    time: float
+    ends: Mapping[Partition, int]
 
 
 class Positions:
@@ -35,11 +44,14 @@ class Positions:
 
     async def check(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> None:
         """Raises ClaimLost if any claim has moved on."""
+        for partition in await self.lost(tx, processor, claims):
+            raise ClaimLost(f"{processor} no longer owns {partition.topic}/{partition.number}")
+
+    async def lost(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> list[Partition]:
+        """Those partitions whose claim has moved on."""
         found = await tx.all("SELECT topic, part, claim FROM positions WHERE processor = ?", processor)
         now = {Partition(topic, part): claim for topic, part, claim in found}
-        for partition, claim in claims.items():
-            if now.get(partition) != claim:
-                raise ClaimLost(f"{processor} no longer owns {partition.topic}/{partition.number}")
+        return [partition for partition, claim in claims.items() if now.get(partition) != claim]
 
     async def advance(self, tx: Transaction, processor: str, positions: Mapping[Partition, int], fates: Fates) -> None:
         """Moves the positions and adds to the tallies, in the transaction of what they stand for."""
@@ -57,6 +69,22 @@ class Positions:
                 " ON CONFLICT (processor, topic, part, fate) DO UPDATE SET amount = tallies.amount + excluded.amount",
                 tallied,
             )
+
+    async def catch_up(self, tx: Transaction, processor: str, passed: Passed) -> None:
+        """Keeps that the processor had caught up at that time, if all of its members have passed those ends."""
+        found = await tx.all("SELECT topic, part, position FROM positions WHERE processor = ?", processor)
+        at = {Partition(topic, part): position for topic, part, position in found}
+        if all(at.get(partition, 0) >= end for partition, end in passed.ends.items()):
+            await tx.run(
+                "INSERT INTO caught_up (processor, time) VALUES (?, ?) ON CONFLICT (processor)"
+                " DO UPDATE SET time = excluded.time",
+                *(processor, passed.time),
+            )
+
+    async def standing(self, tx: Transaction) -> dict[str, float | None]:
+        """Until when each processor had dealt with everything; None: it stopped by itself."""
+        caught_up = await tx.all("SELECT processor, time FROM caught_up")
+        return {**dict(caught_up), **dict.fromkeys([name for (name,) in await tx.all("SELECT processor FROM stops")])}
 
     async def all(self) -> dict[str, dict[Partition, int]]:
         """Every processor's positions."""

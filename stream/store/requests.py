@@ -1,6 +1,7 @@
 """Requests: what a command asks of the running process; and the audit of who asked."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -28,11 +29,16 @@ class Requests:
 
     async def ask(self, kind: str, args: dict[str, Any], who: str, now: float) -> int:
         """Keeps a request durably; its number."""
+        [number] = await self.ask_all(kind, [args], who, now)
+        return number
+
+    async def ask_all(self, kind: str, asked: Sequence[dict[str, Any]], who: str, now: float) -> list[int]:
+        """Keeps requests durably, in order, each with its arguments; their numbers."""
+        rows = [(kind, json.dumps(args), who, now) for args in asked]
         async with self._db.write() as tx:
-            await tx.run(
-                "INSERT INTO requests (kind, args, who, asked) VALUES (?, ?, ?, ?)", kind, json.dumps(args), who, now
-            )
-            return int((await tx.all("SELECT max(id) FROM requests"))[0][0])
+            await tx.many("INSERT INTO requests (kind, args, who, asked) VALUES (?, ?, ?, ?)", rows)
+            found = await tx.all("SELECT id FROM requests ORDER BY id DESC LIMIT ?", len(rows))
+        return [int(number) for (number,) in reversed(found)]
 
     async def open(self) -> list[Request]:
         """Those not carried out yet, oldest first."""
@@ -65,8 +71,13 @@ class Requests:
 
     async def note(self, who: str, what: str, hashed: str, now: float) -> None:
         """One line of the audit: who did what to whose data, when. The person is named by hash only."""
+        await self.note_all(who, [(what, hashed)], now)
+
+    async def note_all(self, who: str, lines: Sequence[tuple[str, str]], now: float) -> None:
+        """Lines of the audit, each with what was done and whose data it was."""
+        rows = [(now, who, what, hashed) for what, hashed in lines]
         async with self._db.write() as tx:
-            await tx.run("INSERT INTO audit (time, who, what, hash) VALUES (?, ?, ?, ?)", now, who, what, hashed)
+            await tx.many("INSERT INTO audit (time, who, what, hash) VALUES (?, ?, ?, ?)", rows)
 
     async def audit(self, hashed: str | None = None) -> list[tuple[float, str, str, str]]:
         """The audit's lines, newest first; of one person, or all."""

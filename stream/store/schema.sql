@@ -77,6 +77,61 @@ CREATE TABLE refused (
 ) WITHOUT ROWID;
 CREATE INDEX refused_by_other ON refused (other);
 
+-- Who is known by an identifier (email:a@b.c): all who share an address.
+CREATE TABLE identifiers (
+  identifier TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  PRIMARY KEY (identifier, subject)
+) WITHOUT ROWID;
+CREATE INDEX identifiers_by_subject ON identifiers (subject);
+
+-- What a destination was last told about an address and a thing: JSON, or NULL where nobody knows. `subject`: on whose
+-- behalf. Whoever holds the lease until then sends; NULL: nobody.
+CREATE TABLE confirmed (
+  destination TEXT NOT NULL,
+  address TEXT NOT NULL,
+  thing TEXT NOT NULL,
+  verb TEXT NOT NULL,
+  processor TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  value TEXT,
+  told REAL,
+  lease TEXT,
+  until REAL,
+  PRIMARY KEY (destination, address, thing)
+) WITHOUT ROWID;
+CREATE INDEX confirmed_by_subject ON confirmed (subject);
+
+-- What reactors sent: keyed hashes of processor, messageId, subject and n-th call.
+CREATE TABLE sends (
+  hash TEXT PRIMARY KEY,
+  time REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX sends_by_time ON sends (time);
+
+-- Until when a projection had dealt with everything.
+CREATE TABLE caught_up (
+  processor TEXT PRIMARY KEY,
+  time REAL NOT NULL
+) WITHOUT ROWID;
+
+-- A sync looking at everybody. `after`: the last subject looked at. state: open, done. `everything`: what is wanted is
+-- sent even where it is known to be so. How many people were seen, differed, and could not be made so.
+CREATE TABLE walks (
+  id INTEGER PRIMARY KEY,
+  processor TEXT NOT NULL,
+  state TEXT NOT NULL,
+  who TEXT NOT NULL,
+  asked REAL NOT NULL,
+  finished REAL,
+  everything BOOLEAN NOT NULL,
+  after TEXT NOT NULL,
+  seen BIGINT NOT NULL,
+  differed BIGINT NOT NULL,
+  failed BIGINT NOT NULL
+);
+CREATE INDEX walks_by_processor ON walks (processor, state);
+
 -- What an erased link leaves behind: enough that a later deletion reaches the same subjects, in any order.
 CREATE TABLE ties (
   hash TEXT NOT NULL,
@@ -117,13 +172,25 @@ CREATE TABLE deletion_subjects (
   PRIMARY KEY (id, hash)
 ) WITHOUT ROWID;
 CREATE INDEX deletion_subjects_by_hash ON deletion_subjects (hash);
+-- The addresses that a destination must still delete; and, for good, what each destination answered, address hashed.
 CREATE TABLE deletion_addresses (
   id TEXT NOT NULL,
+  destination TEXT NOT NULL,
   address TEXT NOT NULL,
-  PRIMARY KEY (id, address)
+  PRIMARY KEY (id, destination, address)
+) WITHOUT ROWID;
+CREATE INDEX deletion_addresses_by_address ON deletion_addresses (destination, address);
+CREATE TABLE receipts (
+  id TEXT NOT NULL,
+  destination TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  time REAL NOT NULL,
+  PRIMARY KEY (id, destination, hash)
 ) WITHOUT ROWID;
 
--- Deliveries that had to leave the fast path. `edited` is tried instead of `value` once it is there.
+-- Deliveries that had to leave the fast path, in order by id. state: waiting (its lane tries again), dead.
+-- `edited` is tried instead of `message` once it is there.
 CREATE TABLE held (
   id INTEGER PRIMARY KEY,
   processor TEXT NOT NULL,
@@ -131,6 +198,7 @@ CREATE TABLE held (
   part INTEGER NOT NULL,
   position BIGINT NOT NULL,
   taken REAL NOT NULL,
+  lane TEXT NOT NULL,
   subject TEXT NOT NULL,
   time REAL NOT NULL,
   state TEXT NOT NULL,
@@ -143,6 +211,22 @@ CREATE TABLE held (
   UNIQUE (processor, topic, part, position)
 );
 CREATE INDEX held_by_subject ON held (subject);
+CREATE INDEX held_by_lane ON held (processor, lane, state);
+CREATE INDEX held_by_reason ON held (processor, reason, state);
+
+-- Lanes with deliveries that wait: when the first of them is tried next.
+CREATE TABLE lanes (
+  processor TEXT NOT NULL,
+  lane TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  due REAL NOT NULL,
+  reason TEXT NOT NULL,
+  since REAL NOT NULL,
+  PRIMARY KEY (processor, lane)
+) WITHOUT ROWID;
+CREATE INDEX lanes_by_due ON lanes (processor, due);
 
 -- What a command asks of the running process.
 CREATE TABLE requests (
@@ -160,6 +244,13 @@ CREATE TABLE stops (
   processor TEXT PRIMARY KEY,
   reason TEXT NOT NULL,
   lasting BOOLEAN NOT NULL,
+  time REAL NOT NULL
+);
+
+-- What the running process last said of each sync and reactor: JSON. Other processes show it.
+CREATE TABLE statuses (
+  processor TEXT PRIMARY KEY,
+  value TEXT NOT NULL,
   time REAL NOT NULL
 );
 

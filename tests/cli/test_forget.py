@@ -70,7 +70,7 @@ async def test_when_time_is_up_it_says_how_far_it_is(system, stream, carried_out
     [deletion] = await system.store.deletions.every()
     assert result.stdout == f"open, not done yet. What it waits for: stream deletions show {deletion.id}\n"
 
-    listed = json.loads((await stream("deletions", "--json")).stdout)
+    listed = json.loads((await stream("deletions", "list", "--json")).stdout)
     assert [(one["id"], one["state"], one["waits_for"]) for one in listed] == [
         (deletion.id, "open", "fragile to read on")
     ]
@@ -98,10 +98,43 @@ async def test_deletions_are_listed_without_whom_they_are_about(system, stream):
     assert rows[1][:3] == ["d1", "done", "segment"]
     assert rows[2][:3] == ["d2", "open", "segment"] and rows[2][-3:] == ["the", "running", "process"]
     assert "ada" not in result.stdout
-    assert [one["id"] for one in json.loads((await stream("deletions", "--open", "--json")).stdout)] == ["d2"]
+    assert [one["id"] for one in json.loads((await stream("deletions", "list", "--open", "--json")).stdout)] == ["d2"]
     receipt = (await stream("deletions", "show", "d1")).stdout
     assert system.store.people.hash("user:ada") in receipt and "user:ada" not in receipt
     assert (await stream("deletions", "show", "d3")).exit_code == 1
+
+
+async def test_what_destinations_must_still_delete_is_shown_and_then_their_receipts(system, stream):
+    deletions, crm = system.store.deletions, "email:ada@b.c"
+    deletions.destinations, deletions.deletable = {"crm": ("email",), "ads": ("user_id",)}, {"crm", "ads"}
+    await known(system)
+    await system.send(message("delete", NOW, userId="ada", messageId="d1"))
+    await system.settle()
+    async with system.store.db.write() as tx:
+        await deletions.settled(tx, "ads", ["user_id:ada"], "deleted", NOW + 5)
+    listed = json.loads((await stream("deletions", "list", "--json")).stdout)
+    assert [(one["state"], one["outstanding"], one["waits_for"]) for one in listed] == [
+        ("erased", {"crm": 1}, "crm to delete")
+    ]
+    assert (await stream("deletions")).stdout.splitlines()[1].endswith("crm to delete")
+    lines = (await stream("deletions", "show", "d1")).stdout.splitlines()
+    assert "state      erased, waits for crm to delete" in lines
+    assert f"open       crm has still to delete {crm}" in lines
+    hashed = system.store.people.hash
+    ads = f"receipt    ads deleted 2023-11-14T22:13:25.000Z, address {hashed('user_id:ada')}"
+    assert ads in lines
+
+    async with system.store.db.write() as tx:
+        await deletions.settled(tx, "crm", [crm], "deleted", NOW + 6)
+    await system.settle()
+    result = await stream("deletions", "show", "d1")
+    assert "ada" not in result.stdout
+    assert result.stdout.splitlines()[-2:] == [
+        ads,
+        f"receipt    crm deleted 2023-11-14T22:13:26.000Z, address {hashed(crm)}",
+    ]
+    shown = json.loads((await stream("deletions", "show", "d1", "--json")).stdout)["deletion"]
+    assert (shown["outstanding"], [one["destination"] for one in shown["receipts"]]) == ({}, ["ads", "crm"])
 
 
 async def test_a_processor_that_is_not_configured_cannot_be_resumed(system, stream):

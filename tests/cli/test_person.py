@@ -4,8 +4,10 @@ import json
 import stat
 
 import pytest
+from msgspec import structs
 
 from stream.message import Message
+from stream.store.confirmed import Told
 from tests.cli.conftest import NOW
 from tests.embedded import message
 
@@ -49,6 +51,52 @@ async def test_for_the_eye_it_says_the_same(system, stream):
         line.startswith("    Analytics    no  ") and f"identify-{NOW - 8}-ada-9 of test" in line for line in lines
     )
     assert '    anon:9  {"sum": 3}' in lines
+
+
+async def test_it_shows_what_each_destination_was_told_and_what_it_answered(system, stream, folder):
+    with (folder / "stream.toml").open("a") as file:
+        file.write('[connectors.ads]\nconnector = "webhook"\n')
+    store = system.store
+    store.deletions.destinations, store.deletions.deletable = {"crm": ("email",), "ads": ("email",)}, {"crm"}
+    vip = Told(
+        destination="crm",
+        address="email:ada@b.c",
+        thing="list:vip",
+        verb="set_membership",
+        processor="audiences.crm",
+        subject="user:ada",
+    )
+    shared = structs.replace(vip, destination="ads", thing="profile", subject="user:bob")
+    await known(system)
+    async with store.db.write() as tx:
+        await store.confirmed.take(tx, [vip, shared], "lease", NOW, NOW + 9)
+        await store.confirmed.confirm(tx, "lease", {vip.key: "true"}, NOW + 1)
+    found = json.loads((await stream("person", "ada", "--json")).stdout)
+    assert [(one["destination"], one["thing"], one["known"], one["value"]) for one in found["confirmed"]] == [
+        ("ads", "profile", False, None),
+        ("crm", "list:vip", True, True),
+    ]
+    lines = (await stream("person", "ada")).stdout.splitlines()
+    assert "    ads email:ada@b.c profile   not known: it is being told, or was unclear" in lines
+    assert "    crm email:ada@b.c list:vip  true, told 2023-11-14T22:13:21.000Z" in lines
+
+    await system.send(message("delete", NOW, userId="ada", messageId="d1"))
+    await system.settle()
+    lines = (await stream("person", "ada")).stdout.splitlines()
+    assert "      open       crm has still to delete email:ada@b.c" in lines
+    async with store.db.write() as tx:
+        await store.deletions.settled(tx, "crm", ["email:ada@b.c"], "deleted", NOW + 5)
+    await system.settle()
+    result = await stream("person", "ada")
+    hashed = store.people.hash("email:ada@b.c")
+    assert f"      receipt    crm deleted 2023-11-14T22:13:25.000Z, address {hashed}" in result.stdout
+    assert "ada@b.c" not in result.stdout
+    assert (await stream("person", "ada", "--export", folder / "ada.json")).exit_code == 0
+    [request] = json.loads((folder / "ada.json").read_text())["found"]["deletions"]
+    assert [(one["destination"], one["outcome"]) for one in request["receipts"]] == [
+        ("ads", "unsupported"),
+        ("crm", "deleted"),
+    ]
 
 
 async def test_proofs_stand_below_each_other_however_long_the_answer_before_them_is(system, stream):

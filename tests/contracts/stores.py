@@ -10,6 +10,7 @@ from stream.core.sheet import Changes, Key
 from stream.message import Delivery, Message, Partition
 from stream.store import Store, Work
 from stream.store.database import Database, Row, Transaction
+from stream.store.erasing import identifiers
 from stream.store.held import Held
 from stream.store.marks import Mark
 
@@ -145,6 +146,8 @@ async def erase(store: Store, request: str, left: str | None = None) -> int:
     async with store.db.write() as tx:
         grave = await store.erasing.grave(tx, request)
         rows = await store.erasing.rows(tx, grave, tables)
+        named = identifiers((table, value) for table, _, _, value in rows)
+        await store.deletions.collect(tx, request, grave.subjects, named, 2_000.0)
         erased = await store.erasing.erase(tx, grave, rows, lambda table, value, time: left)
         await store.deletions.erased(tx, request, erased)
     return erased

@@ -2,8 +2,7 @@
 
 import pytest
 
-from stream.core.sheet import Changes, Sheet
-from stream.message import Partition
+from stream.core.sheet import Sheet
 from stream.store import Work
 from stream.store.deletions import Deletions
 from tests.contracts.stores import (
@@ -72,20 +71,6 @@ async def test_a_request_that_is_opened_again_while_it_is_erased_stays_open(stor
     await erase(store, "r1")
     assert (await request(store)).state == "open"
     assert not await store.deletions.finish("r1", 6.0)
-
-
-async def test_addresses_are_kept_on_open_requests_of_their_subject_alone_and_go_with_them(store):
-    await forget(store, U, 5.0, "r1")
-    await forget(store, V, 5.0, "r2")
-    addresses = Changes(addresses={(U, "email:a@b.c"): None, (W, "email:w@b.c"): None})
-    for _ in range(2):
-        await store.commit(Work(processor="p", claims={}, changes=addresses))
-    assert [(await request(store, number)).addresses for number in ("r1", "r2")] == [("email:a@b.c",), ()]
-    await store.deletions.note_ends("r1", {Partition("segment.track", 0): 0})
-    await erase(store, "r1")
-    await store.deletions.finish("r1", 6.0)
-    await store.commit(Work(processor="p", claims={}, changes=addresses))
-    assert (await request(store)).addresses == ()
 
 
 async def test_an_erasure_removes_rows_of_every_table_and_held_deliveries_and_counts_them(store):
@@ -161,16 +146,22 @@ async def test_two_people_of_deletes_with_the_same_id_in_one_batch_are_a_request
     assert len(await store.deletions.every()) == 2
 
 
-async def test_the_eraser_s_look_reads_of_unfinished_requests_alone(store):
+async def test_the_eraser_s_look_reads_of_requests_to_erase_alone(store):
     for number, subject in enumerate((U, V, W)):
         await forget(store, subject, 5.0, f"r{number}")
-    await store.commit(Work(processor="p", claims={}, changes=Changes(addresses={(U, "email:a@b.c"): None})))
     await store.deletions.note_ends("r0", {TRACK: 0})
     await erase(store, "r0")
     watched = Watched(store.db)
-    deletions = Deletions(watched, store.people, store._linking)
-    assert [(one.id, one.subjects) for one in await deletions.every("open")] == [("r1", (V,)), ("r2", (W,))]
-    assert watched.read_rows == 4  # two requests, one subject each; not the erased one's subject and address
+    deletions = Deletions(watched, store.people, store._linking, store.identifiers, store.confirmed)
+    unfinished = await deletions.unfinished(asked_before=0.0)
+    assert (unfinished.amount, unfinished.finishable, unfinished.overdue) == (3, ["r0"], {})
+    assert [(one.id, one.subjects) for one in unfinished.open] == [("r1", (V,)), ("r2", (W,))]
+    assert watched.read_rows == 6  # the amount, the erased one's id, two requests with a subject each
+    for number in ("r1", "r2"):
+        await store.deletions.note_ends(number, {TRACK: 0})
+        await erase(store, number)
+    for number in ("r0", "r1", "r2"):
+        await store.deletions.finish(number, 6.0)
     watched.statements = 0
-    assert await deletions.every("done") == []
+    assert (await deletions.unfinished(asked_before=9_999.0)).amount == 0
     assert watched.statements == 1

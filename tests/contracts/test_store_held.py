@@ -6,6 +6,7 @@ import pytest
 
 from stream.errors import Conflict
 from stream.store import Work
+from stream.store.lanes import Lane
 from tests.contracts.stores import KINDS, TRACK, claimed, dead, hold, put, values
 
 ROW = ("t", "user:1")
@@ -65,6 +66,42 @@ async def test_held_deliveries_come_in_pages_by_processor_reason_and_subject(sto
     assert [held.delivery.offset for held in await store.held.page("p", "why1")] == [1, 4]
     assert [held.delivery.offset for held in await store.held.of(["user:0"])] == [0, 2, 4]
     assert await store.held.counts() == {"p": {"why0": 2, "why1": 2, "why2": 2}, "q": {"why": 1}}
+
+
+async def test_held_deliveries_come_in_pages_by_state(store):
+    waiting = [dead(offset=n, processor="q", lane="user:1", state="waiting", reason="late") for n in (3, 4)]
+    await hold(store, dead(offset=1), *waiting, dead(offset=2))
+    page = store.held.page
+    assert [one.delivery.offset for one in await page(state="waiting")] == [3, 4]
+    assert [one.delivery.offset for one in await page(state="dead", limit=1)] == [1]
+    assert [one.delivery.offset for one in await page("p", state="dead", after=1)] == [2]
+    assert await page("p", state="waiting") == [] == await page("q", "why", state="waiting")
+
+
+async def test_lanes_are_told_by_when_they_are_due_with_what_waits_in_each(store):
+    def lane(name, due, **more):
+        return Lane(name=name, partition=TRACK, due=due, since=1.0, **{"reason": "late", "attempts": 2, **more})
+
+    late = {"processor": "q", "state": "waiting"}
+    await hold(
+        store,
+        dead(offset=0, processor="q", lane="b"),
+        *[dead(offset=offset, lane="a", **late) for offset in (1, 2)],
+        dead(offset=3, lane="b", **late),
+        dead(offset=4, processor="q", lane="c"),
+    )
+    lanes = [lane("a", 9.0), lane("b", 8.0, reason="other"), lane("c", 7.0)]
+    async with store.db.write() as tx:
+        for one in lanes:
+            await store.lanes.put(tx, "q", one)
+        await store.lanes.put(tx, "p", lane("a", 5.0))
+    found = await store.lanes.page("q", None, 10)
+    assert [one.lane for one in found] == lanes[::-1]
+    assert [(one.lane.name, one.waiting, one.first) for one in found] == [("c", 0, 5), ("b", 1, 4), ("a", 2, 2)]
+    assert [one.lane.name for one in await store.lanes.page(None, "late", 2)] == ["a", "c"]
+    assert [one.processor for one in await store.lanes.page(None, "other", 2)] == ["q"]
+    assert await store.lanes.named("q", {"a", "c", "x"}) == {"a": lanes[0], "c": lanes[2]}
+    assert await store.lanes.counts() == {"p": (1, 5.0), "q": (3, 7.0)}
 
 
 async def test_a_held_delivery_is_settled_once(store):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from stream.eraser import ALARM_S
+from stream.eraser import ALARM_S, OVERDUE_S
 from stream.message import Message
 from tests.embedded import Clock, Embedded, config, message
 from tests.engine.outcome import finish, published, ready
@@ -48,6 +48,88 @@ async def test_a_request_that_waits_for_a_projection_is_reported_once_an_hour_wi
         assert [(line["event"], line["processors"]) for line in lines] == [
             ("deletion_waits", ["profiles", "audiences", "consent"])
         ] * 2
+
+
+async def settled(system, destination, *addresses):
+    """A destination has deleted these."""
+    async with system.store.db.write() as tx:
+        found = await system.store.deletions.settled(tx, destination, addresses, "deleted", system.around.clock())
+        await system.store.marks.add(tx, "deletion.crm", [(subject, "deletion") for subject in found])
+    return found
+
+
+async def test_a_request_is_erased_until_its_destinations_have_deleted_and_a_new_process_closes_it(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        deletions = system.store.deletions
+        deletions.destinations, deletions.deletable = {"crm": ("email",), "ads": ("email",)}, {"crm"}
+        await system.send(
+            message("identify", 1, userId="u1", traits={"email": "a@b.c"}), message("delete", 5, userId="u1")
+        )
+        await system.settle()
+        (request,) = await deletions.every()
+        assert (request.state, request.outstanding) == ("erased", {"crm": ("email:a@b.c",)})
+        assert await system.person("user:u1") is None
+        assert await system.store.marks.open("eraser") == []  # it is published all the same: the syncs must look
+        assert b'"deletion"' in ((await system.topic("person.changed"))[-1].message.value or b"")
+        assert await settled(system, "crm", "email:a@b.c") == {"user:u1"}
+    async with Embedded.open(tmp_path) as system:
+        system.store.deletions.deletable = {"crm"}
+        await system.eraser.step()
+        (request,) = await system.store.deletions.every()
+        assert (request.state, request.subjects, [one.outcome for one in request.receipts]) == ("done", (), ["deleted"])
+
+
+async def test_an_address_that_a_refused_event_names_counts_only_if_nobody_can_have_forged_it(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        deletions = system.store.deletions
+        deletions.destinations, deletions.deletable = {"crm": ("email",)}, {"crm"}
+        await system.send(message("delete", 5, userId="u1"))
+        await system.read()
+
+        def identify(email, **headers):
+            return message("identify", 3, headers, userId="u1", messageId=email, traits={"email": email})
+
+        await system.send(
+            identify("victim@b.c", path="sdk", signed="0"),
+            identify("tail@b.c", path="destination", signed="0"),
+            identify("own@b.c", path="sdk", signed="1"),
+        )
+        await system.settle()
+        assert (await system.fates())["profiles"] == {"skipped:deleted": 3}
+        (request,) = await deletions.every()
+        assert request.outstanding == {"crm": ("email:own@b.c", "email:tail@b.c")}
+
+
+async def test_a_request_that_is_not_done_in_a_week_is_reported_once_a_day_and_counted(tmp_path):
+    clock = Clock()
+    async with Embedded.open(tmp_path, clock=clock) as system:
+        await ready(system)
+        deletions, overdue = system.store.deletions, system.around.metrics.deletions_overdue
+        deletions.destinations, deletions.deletable = {"crm": ("email",)}, {"crm"}
+        await system.send(
+            message("identify", 1, userId="u1", traits={"email": "a@b.c"}),
+            message("delete", 5, userId="u1", messageId="d1"),
+        )
+        await system.settle()
+        clock.now += OVERDUE_S - 1.0
+        with capture_logs() as lines:
+            await system.eraser.step()
+            assert (lines, overdue._value.get()) == ([], 0)
+            for _ in range(4):
+                clock.now += 43_200.0
+                await system.eraser.step()
+            assert overdue._value.get() == 1
+            await settled(system, "crm", "email:a@b.c")
+            await system.eraser.step()
+            await system.eraser.step()
+        assert (
+            lines
+            == [{"event": "deletion_overdue", "log_level": "warning", "request": "d1", "destinations": ["crm"]}] * 2
+        )
+        assert overdue._value.get() == 0
+        assert await states(system) == ["done"]
 
 
 async def test_a_person_who_returns_keeps_what_is_younger_and_is_counted_anew(tmp_path):

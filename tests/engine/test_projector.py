@@ -12,6 +12,7 @@ from stream.turns import Turns
 from stream.worker import Worker
 from tests.embedded import Embedded, config, message
 from tests.engine.outcome import finish, lags, ready
+from tests.engine.stalls import Over
 
 
 class Count(Struct):
@@ -193,3 +194,27 @@ async def test_slow_handles_of_two_projections_hold_the_loop_for_one_turn_at_mos
         stride = 0.0005 * 16
         assert longest <= 0.002 + stride
         await finish(system)
+
+
+async def test_a_commit_that_lands_though_it_is_cancelled_is_not_undone_at_the_end(tmp_path):
+    only = config(tmp_path, ["consent"])
+    async with Embedded.open(tmp_path, only) as system:
+        await ready(system)
+        await system.send(message("track", 1, userId="u1", event="A"))
+        await system.step("consent")  # it changes nothing, and its position is not written yet
+
+        async def cancelled(work):
+            await system.store.commit(work)
+            raise asyncio.CancelledError
+
+        projector = system.projectors["consent"]
+        projector._around = structs.replace(system.around, store=Over(system.store, commit=cancelled))
+        consent = {"consent": {"categoryPreferences": {"ads": True}}}
+        await system.send(message("track", 2, userId="u1", event="B", context=consent))
+        with pytest.raises(asyncio.CancelledError):
+            await system.step("consent")
+        projector._around = system.around
+    async with Embedded.open(tmp_path, only) as system:
+        await ready(system)
+        await system.read()
+        assert await system.fates() == {"consent": {"applied": 1, "skipped:no_consent": 1}}

@@ -1,0 +1,52 @@
+"""Sends: what reactors sent, so that it is sent once. Keyed hashes, with an age: nobody can be found by them."""
+
+import hashlib
+
+from stream.store.database import Database, Transaction
+
+SEPARATOR = "\x00"
+
+
+class Sends:
+    """What was really sent. Read and written in transactions of others."""
+
+    def __init__(self, db: Database, key: bytes) -> None:
+        self._db = db
+        self._key = key
+
+    def hash(self, processor: str, message_id: str, subject: str, number: int) -> str:
+        """Stands for the n-th send of a processor about a subject because of a message."""
+        text = SEPARATOR.join((processor, message_id, subject, str(number)))
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
+
+    async def has(self, tx: Transaction, hashed: str) -> bool:
+        """Was it sent?"""
+        return bool(await tx.all("SELECT 1 FROM sends WHERE hash = ?", hashed))
+
+    async def add(self, tx: Transaction, hashed: str, now: float) -> None:
+        """It was."""
+        await tx.run("INSERT INTO sends (hash, time) VALUES (?, ?) ON CONFLICT DO NOTHING", hashed, now)
+
+    async def purge(self, before: float, limit: int = 10_000) -> int:
+        """Forgets some of what was sent before then; how many."""
+        async with self._db.write(durable=False) as tx:
+            return await tx.run(
+                "DELETE FROM sends WHERE hash IN (SELECT hash FROM sends WHERE time < ? LIMIT ?)", before, limit
+            )
+
+    async def named(self, tx: Transaction, destination: str, address: str, subject: str) -> bool:
+        """Is it noted that this destination may know the subject by this address, from a reactor?"""
+        where = "destination = ? AND address = ? AND thing = ?"
+        return bool(await tx.all(f"SELECT 1 FROM confirmed WHERE {where}", destination, address, _thing(subject)))
+
+    async def name(self, tx: Transaction, destination: str, address: str, subject: str, processor: str) -> None:
+        """From now on this destination may know the subject by this address: a deletion must find it."""
+        await tx.run(
+            "INSERT INTO confirmed (destination, address, thing, verb, processor, subject)"
+            " VALUES (?, ?, ?, 'send_event', ?, ?) ON CONFLICT DO NOTHING",
+            *(destination, address, _thing(subject), processor, subject),
+        )
+
+
+def _thing(subject: str) -> str:
+    return f"event:{subject}"  # of each who shares the address: whoever is deleted first must not hide the others
