@@ -1,0 +1,61 @@
+"""Purpose: what sending for a purpose needs of a person, and what they said. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from stream.config import PurposeConfig
+from stream.person import Person
+
+INTERNAL = "internal"
+"""The built-in purpose. It needs no consent; but who is deleted is deleted."""
+
+NO_CONSENT, OPTED_OUT, CONFLICT = "no_consent", "opted_out", "conflict"
+
+CHANNEL = re.compile(r"(?!list$)[a-z][a-z_.]*(:.+)?")
+"""A channel that a purpose may name (`email`, `list:1425`): as the consent projection names subscriptions."""
+
+
+def refusal(
+    purpose: PurposeConfig, person: Person, address: str = "", said: Mapping[str, bool] | None = None
+) -> str | None:
+    """Why this purpose may not reach this person at this address; None if it may.
+
+    `said`: category → yes, of an event of this person's own: it counts where nothing else is known, and a no always
+    does. A category missing from it is a no."""
+    found = [_category(person, category, said) for category in purpose.categories]
+    found += [_channel(person, channel, address) for channel in purpose.channels]
+    unknown = None if purpose.unknown == "allow" else NO_CONSENT
+    reasons = [unknown if answer == _UNKNOWN else answer for answer in found]
+    return next((reason for reason in reasons if reason), None)
+
+
+def _category(person: Person, category: str, said: Mapping[str, bool] | None) -> str | None:
+    answer = person.consent(category)
+    if answer == "no" or (said is not None and said.get(category) is not True):
+        return NO_CONSENT
+    if answer == "conflict":
+        return CONFLICT
+    return None if answer == "yes" or said is not None else _UNKNOWN
+
+
+def _channel(person: Person, channel: str, address: str) -> str | None:
+    words = {person.subscriptions[name].status for name in _names(person, channel, address)}
+    if "conflict" in words:
+        return CONFLICT
+    if words - {"subscribed"}:
+        return OPTED_OUT
+    return None if words else _UNKNOWN
+
+
+def _names(person: Person, channel: str, address: str) -> Iterator[str]:
+    """The subscriptions that tell of this channel. Where it is not known which of the person's addresses is meant (the
+    destination knows them by their id), an answer about any of them counts."""
+    kind, _, identifier = address.partition(":")
+    anywhere = not address or kind in ("user_id", "anonymous_id")
+    for name in person.subscriptions:
+        of, colon, at = name.partition(":")
+        if name == channel or (colon and of == channel and (anywhere or at == identifier)):
+            yield name
+
+
+_UNKNOWN = "unknown"
