@@ -4,14 +4,19 @@ Only `context.personas` of what came as a Segment destination counts: with a wri
 A first sync, several identifiers of one profile, every repeat: the same event again, and registers do not mind.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from stream import toml
+from stream.connector import Connector, can
 from stream.core.register import Register, named, settle
-from stream.errors import Skip
+from stream.errors import ConfigError, Skip
 from stream.events import Event
 from stream.facts import Membership, Memberships
-from stream.processor import Projection, Table
+from stream.person import Person
+from stream.processor import Processor, Projection, Sync, Table, Want
 
 
 class Computation(NamedTuple):
@@ -70,10 +75,52 @@ class Audiences(Projection):
             self.handle(event)
 
 
-def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
-    """[processors.audiences] has no settings."""
-    toml.known("processors.audiences", settings, ())
-    return [Audiences()]
+class Settings(Struct, frozen=True):
+    """[processors.audiences.DESTINATION]: which memberships it is told of."""
+
+    purpose: str = "marketing"  # the consent that being on its lists needs
+    purposes: dict[str, str] = {}  # of single audiences, where it is another one
+    audiences: tuple[str, ...] = ()  # SPACE_ID/KEY, or KEY for that of any space; empty: all
+    lists: dict[str, str] = {}  # audience → the list's name there; without one, the audience's key
+
+
+class Lists(Sync):
+    """Keeps a destination's lists the same as Engage's audiences, for those who allow it: whoever leaves an audience,
+    opts out, or changes address, is taken off."""
+
+    facets = ("audience", "consent")
+
+    def __init__(self, name: str, connector: Connector, settings: Settings) -> None:
+        self.name, self.connector, self.purpose = name, connector, settings.purpose
+        self._settings = settings
+
+    def wanted(self, person: Person) -> Sequence[Want]:
+        """On the list of each of its audiences, by its newest address of the kind that the destination likes best."""
+        address = person.address(self.connector.kinds)
+        if address is None:
+            return []
+        members = [name for name, membership in person.audiences.items() if membership.member]
+        return [want for name in members if (want := self._want(address, name))]
+
+    def _want(self, address: str, name: str) -> Want | None:
+        key, settings = name.rpartition("/")[2], self._settings
+        if settings.audiences and not {name, key} & set(settings.audiences):
+            return None
+        thing = settings.lists.get(name) or settings.lists.get(key) or key
+        purpose = settings.purposes.get(name) or settings.purposes.get(key) or self.purpose
+        return Want(address, "set_membership", f"list:{thing}", True, purpose)
+
+
+def build(app: Any, settings: dict[str, Any]) -> list[Processor]:
+    """[processors.audiences]: `destinations`, and a table for each that needs settings."""
+    found, rest = app.destinations("audiences", settings, Settings)
+    toml.known("processors.audiences", rest, ("destinations",))
+    syncs = [Lists(*one) for one in found]
+    for (name, connector, own), sync in zip(found, syncs, strict=True):
+        if not can(connector, "set_membership"):
+            raise ConfigError(f"processors.{name}: connectors.{connector.name} cannot set_membership")
+        app.purposes(f"processors.{name}", [sync.purpose, *own.purposes.values()])
+    return [Audiences(), *syncs]
 
 
 def computation(event: Event) -> Computation:

@@ -6,17 +6,19 @@ is a no.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from stream import toml
+from stream.connector import Connector, can
 from stream.core.register import Settled, named, settle
 from stream.errors import ConfigError, Dead, Skip
 from stream.events import Event
-from stream.facts import CATEGORIES, SUBSCRIPTION, Consents, Statement
-from stream.processor import Projection, Table
+from stream.facts import CATEGORIES, SUBSCRIPTION, Consents, Statement, preferences
+from stream.person import Person
+from stream.processor import Processor, Projection, Sync, Table, Want
 from stream.subjects import text_id
 from stream.topics import TYPES
 
@@ -93,28 +95,63 @@ class Consent(Projection):
                     yield self._withdrawn_by[trait], _word(_clear(event.traits[trait]) is False)
 
 
-def build(app: Any, settings: dict[str, Any]) -> list[Projection]:
-    """[processors.consent]: see Settings."""
-    found = toml.struct("processors.consent", settings, Settings)
+class Carried(Struct, frozen=True):
+    """[processors.consent.DESTINATION]: which answers it is told."""
+
+    subscriptions: tuple[str, ...] = ()  # email, sms, list:ID …; empty: all that the person answered
+    categories: dict[str, str] = {}  # category of the consent object → its name there; none: not told
+
+
+class Answers(Sync):
+    """Tells a destination what people allow. A no goes to every address that it may know the person by, whether or not
+    it was ever told of them; a yes to the newest. Needs no consent itself."""
+
+    facets = ("consent",)
+
+    def __init__(self, name: str, connector: Connector, carried: Carried) -> None:
+        self.name, self.connector, self._carried = name, connector, carried
+
+    def wanted(self, person: Person) -> Sequence[Want]:
+        """One thing for each subscription, `consent:email`, and each category that is to be told."""
+        wants: dict[tuple[str, str], Want] = {}
+        kinds = self.connector.kinds
+        for name, address, given in self._answers(person):
+            if address and address.partition(":")[0] not in kinds:
+                continue
+            every = [address] if address else person.addresses(kinds)
+            for one in every[: 1 if given else None]:
+                if (one, name) not in wants or not given:
+                    wants[one, name] = Want(one, "set_consent", f"consent:{name}", given)
+        return list(wants.values())
+
+    def _answers(self, person: Person) -> Iterator[tuple[str, str | None, bool]]:
+        for name, said in person.subscriptions.items():
+            channel, _, identifier = name.partition(":")
+            of_address = identifier and channel != "list"
+            known = channel if of_address else name
+            if not self._carried.subscriptions or known in self._carried.subscriptions:
+                address = f"{_KINDS.get(channel, channel)}:{identifier}" if of_address else None
+                yield known, address, said.status == "subscribed"
+        for category, name in self._carried.categories.items():
+            if (answer := person.consent(category)) != "unknown":
+                yield name, None, answer == "yes"
+
+
+def build(app: Any, settings: dict[str, Any]) -> list[Processor]:
+    """[processors.consent]: see Settings, `destinations`, and Carried for each of those."""
+    found, rest = app.destinations("consent", settings, Carried)
+    for name, connector, _ in found:
+        if not can(connector, "set_consent"):
+            raise ConfigError(f"processors.{name}: connectors.{connector.name} cannot set_consent")
+    own = toml.struct("processors.consent", rest, Settings)
     for setting in ("given_by", "withdrawn_by"):
-        for trait, name in getattr(found, setting).items():
+        for trait, name in getattr(own, setting).items():
             if not _SUBSCRIPTION_NAME.fullmatch(name):
                 raise ConfigError(
                     f"processors.consent.{setting}.{trait} must name a subscription: a channel such as email, "
                     "email:ADDRESS, or list:NAME"
                 )
-    return [Consent(found)]
-
-
-def preferences(event: Event) -> dict[str, bool] | None:
-    """Category → yes or no, of `context.consent`, whatever the event's type; None if it carries none.
-
-    {} is a no to everything, and so is what is no map at all; what is not true is no."""
-    consent = event.context.get("consent")
-    found = consent.get("categoryPreferences") if isinstance(consent, dict) else None
-    if found is None:
-        return None
-    return {name: value is True for name, value in found.items()} if isinstance(found, dict) else {}
+    return [Consent(own), *(Answers(*one) for one in found)]
 
 
 def _messaging(found: Any) -> Iterator[tuple[str, str]]:
@@ -181,6 +218,9 @@ def _word(subscribed: bool) -> str:
 def _objects(found: Any) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
+
+_KINDS = {"sms": "phone", "whatsapp": "phone"}
+"""Channel → the kind of its addresses, where the two are called differently."""
 
 _NAMES = (b"onsent", b"ubscri", b"UBSCRI", b"external_ids", b"pam", b"PAM")
 """What stands in every event that says something: in the names of fields, or of _EVENTS in any usual case."""

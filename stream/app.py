@@ -6,18 +6,18 @@ import gc
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from typing import Any
 
 from msgspec import Struct
 
-from stream import loading, topics
+from stream import topics
+from stream.acting import Acting, tell_destinations
 from stream.batch import Surroundings
+from stream.building import Built, build
 from stream.config import Config, file_of
 from stream.core.envelope import Limits
 from stream.errands import Errands
-from stream.errors import ConfigError, PositionLost
+from stream.errors import PositionLost
 from stream.log.sqlite import SqliteLog
-from stream.processor import Projection
 from stream.receiver import application, listen_host, listening
 from stream.retention import Retention
 from stream.store import Store
@@ -28,25 +28,28 @@ from stream.worker import Worker
 RECEIVER = "receiver"
 
 
-class Setting(Struct, frozen=True):
-    """What a processor's build(app, settings) is given as `app`."""
+class Parts(Struct, frozen=True):
+    """What is configured, and what of it runs in this process."""
 
-    config: Config
+    every: Built
+    ours: Built
+    acting: Acting
+    receives: bool
 
 
 class App:
     """The running system: a receiver, and the processors of this process."""
 
-    def __init__(self, config: Config, around: Surroundings, log: SqliteLog, parts: Collection[str]) -> None:
+    def __init__(self, config: Config, around: Surroundings, log: SqliteLog, parts: Parts) -> None:
         self.config = config
         self.around = around
         self.log = log
-        every = build(config)
-        ours = build(config, [part for part in parts if part != RECEIVER]) if parts else every
-        self.worker = Worker(around, ours, config.publish.profile, every)
+        every, ours = parts.every, parts.ours
+        self.worker = Worker(around, ours.projections, config.publish.profile, every.projections, parts.acting.runners)
+        self.walkers = parts.acting.walkers
         self.errands = Errands(around, self.worker, limits(config))
-        self.retention = Retention(log, around.store, every, config.log)
-        self._receives = not parts or RECEIVER in parts
+        self.retention = Retention(log, around.store, every.processors, config.log)
+        self._receives = parts.receives
         around.metrics.queue_bytes.set_function(lambda: log.queued_bytes)
 
     @classmethod
@@ -56,13 +59,17 @@ class App:
     ) -> AsyncIterator["App"]:
         """Opens log and store, and builds the named parts (all, without names). Raises ConfigError, LogInUse,
         SchemaMismatch, and PositionLost where the log is older than the state."""
+        every = build(config)
+        ours = every.some([part for part in parts if part != RECEIVER]) if parts else every
         log_opened = SqliteLog.open(
             file_of(config.log.url), partitions=config.log.partitions, clock=clock, queue_bytes=config.log.queue_bytes
         )
         async with log_opened as log, Store.open(config.store.url, config.identity) as store:
             await _refuse_older(log, store)
+            tell_destinations(store, every)
             around = Surroundings(log, store, Turns(), Metrics(registry()), clock)
-            yield cls(config, around, log, parts)
+            async with Acting.open(ours, config, around) as acting:
+                yield cls(config, around, log, Parts(every, ours, acting, not parts or RECEIVER in parts))
 
     async def run(self, started: Callable[[str | None], None] = lambda url: None) -> None:
         """Receives and processes until cancelled. `started` hears the receiver's address once it listens (None: there
@@ -70,6 +77,8 @@ class App:
         async with asyncio.TaskGroup() as group, self._receiver() as url:
             group.create_task(self.worker.run(), name="worker")
             group.create_task(self.errands.run(), name="errands")
+            for walker in self.walkers:
+                group.create_task(walker.run(), name="walker")
             group.create_task(self.retention.run(self.around.clock), name="retention")
             started(url)
             await asyncio.Event().wait()
@@ -104,33 +113,6 @@ async def _refuse_older(log: SqliteLog, store: Store) -> None:
                     " an older copy than the state. Put the newer log back, or start with a new state file ([store]"
                     " url) to read this one from its beginning"
                 )
-
-
-def build(config: Config, only: Collection[str] | None = None) -> list[Projection]:
-    """The processors that the configuration names, or only some of those."""
-    if unknown := set(only or ()) - set(config.processors):
-        raise ConfigError(f"no [processors.{min(unknown)}]; there are: {', '.join(config.processors)}")
-    setting = Setting(config)
-    found: list[Projection] = []
-    for name, settings in config.processors.items():
-        if only is None or name in only:
-            found += _built(name, setting, settings)
-    names = [projection.name for projection in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"two processors are called {min(twice)}")
-    return found
-
-
-def _built(name: str, setting: Setting, settings: dict[str, Any]) -> list[Projection]:
-    module = loading.load(name, setting.config.folder)
-    try:
-        return list(module.build(setting, settings))
-    except ConfigError:
-        raise
-    except Exception as error:  # an author's bug
-        raise ConfigError(
-            f"processors.{name}: build() in {module.__file__}: {type(error).__name__}: {error}"
-        ) from error
 
 
 def limits(config: Config) -> Limits:

@@ -15,6 +15,7 @@ import msgspec
 from stream import headers, topics
 from stream.batch import Surroundings
 from stream.core import envelope
+from stream.errands_sync import sync
 from stream.errors import ClaimLost, StreamError
 from stream.message import Delivery, Message, Partition
 from stream.outage import outlast
@@ -41,6 +42,7 @@ class Errands:
             "held.drop": self._drop_held,
             "invalid.retry": self._retry_invalid,
             "resume": self._resume,
+            "sync": lambda request: sync(around, worker.runners, worker.stopped, request),
         }
 
     async def run(self) -> None:
@@ -91,23 +93,26 @@ class Errands:
     async def _retry_held(self, request: Request) -> str:
         held = await self._around.store.held.get(request.args["id"])
         if held is None:
-            raise NotDone("it is not held any more")
-        projector = self._worker.projectors.get(held.processor)
-        if projector is None:
+            return "left before"  # its lane got to it, or a deletion did
+        member = self._worker.projectors.get(held.processor) or self._worker.runners.get(held.processor)
+        if member is None:
             raise NotDone(f"{held.processor} does not run")
         if held.processor in self._worker.stopped:
             raise NotDone(f"{held.processor} has stopped: stream resume {held.processor}")
-        return await projector.retry(held)
+        return await member.retry(held)
 
     async def _drop_held(self, request: Request) -> str:
         store = self._around.store
         held = await store.held.get(request.args["id"])
         if held is None:
             raise NotDone("it is not held any more")
-        async with store.db.write() as tx:
-            if await store.held.remove(tx, held.id):
-                tally = {held.delivery.partition: {"left:dropped": 1}}
-                await store.positions.advance(tx, held.processor, {}, tally)
+        runner = self._worker.runners.get(held.processor)
+        if runner is not None and runner.owns_something:
+            await runner.drop(held)
+            return "dropped"
+        projector, marks = self._worker.projectors.get(held.processor), await store.drop(held)
+        if projector is not None:
+            await projector.publish(marks)
         return "dropped"
 
     async def _retry_invalid(self, request: Request) -> str:
@@ -135,6 +140,6 @@ class Errands:
 
     async def _resume(self, request: Request) -> str:
         name = request.args["processor"]
-        if name not in self._worker.projectors:
+        if name not in self._worker.projectors and name not in self._worker.runners:
             raise NotDone(f"{name} does not run here")
         return "resumed" if await self._worker.resume(name) else "it was not stopped"

@@ -90,23 +90,29 @@ class Handling:
 
     def _hold(self, delivery: Delivery, event: Event, error: Exception) -> Held:
         reason = error.reason if isinstance(error, errors.Dead) else f"bug:{type(error).__name__}"
-        try:
-            subject, time = event.subject, event.time
-        except Exception:  # bytes that some other producer wrote to the topic
-            subject, time = f"message:{delivery.message.key.decode('utf-8', 'replace')}", delivery.time
+        subject, time = about(delivery, event)
         return Held(
             processor=self._projection.name,
             delivery=delivery,
             subject=subject,
             time=time,
             reason=reason,
-            trace=_trace(error),
+            trace=trace_of(error),
             since=self._clock(),
         )
 
 
-def _trace(error: Exception) -> str:
-    # Its text may quote personal data: it lies beside the bytes it came from and is erased with them.
+def about(delivery: Delivery, event: Event) -> tuple[str, float]:
+    """Whom a held delivery is about, and its event's time."""
+    try:
+        return event.subject, event.time
+    except Exception:  # bytes that some other producer wrote to the topic
+        return f"message:{delivery.message.key.decode('utf-8', 'replace')}", delivery.time
+
+
+def trace_of(error: Exception) -> str:
+    """Where it was raised. Its text may quote personal data: it lies beside the bytes it came from, and is erased with
+    them."""
     return "".join(traceback.format_exception(error, limit=-8))[-4_000:]
 
 

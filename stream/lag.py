@@ -7,7 +7,15 @@ from msgspec import Struct
 from stream import topics
 from stream.log import Log
 from stream.message import Partition
-from stream.processor import Projection
+from stream.processor import Processor, Reactor, Sync
+
+
+class Reader(Struct, frozen=True):
+    """Who reads which topics (their full names). A new one starts at their beginning, or `from_end`."""
+
+    name: str
+    topics: tuple[str, ...]
+    from_end: bool = False
 
 
 class Lag(Struct, frozen=True):
@@ -21,31 +29,45 @@ class Lag(Struct, frozen=True):
         return sum(self.partitions.values())
 
 
-async def measure(
-    log: Log, positions: Mapping[str, Mapping[Partition, int]], projections: Iterable[Projection]
-) -> list[Lag]:
-    """The lag of each projection; one that never ran is behind by all that the log holds."""
-    bounds = await log.bounds(topics.RAW.values())
+def readers(processors: Iterable[Processor]) -> list[Reader]:
+    """What processors read."""
+    return [_reader(processor) for processor in processors]
+
+
+async def measure(log: Log, positions: Mapping[str, Mapping[Partition, int]], readers: Iterable[Reader]) -> list[Lag]:
+    """The lag of each reader. One that never ran is behind by all that it will read: nothing, if it starts at the
+    end."""
+    every = list(readers)
+    bounds = await log.bounds({topic for one in every for topic in one.topics})
     found = []
-    for projection in projections:
-        read = {topics.RAW[kind] for kind in projection.topics}
-        at = positions.get(projection.name, {})
-        behind = {p: max(end - at.get(p, first), 0) for p, (first, end) in bounds.items() if p.topic in read}
-        found.append(Lag(projection.name, behind))
+    for one in every:
+        at = positions.get(one.name, {})
+        behind = {
+            p: max(end - at.get(p, end if one.from_end else first), 0)
+            for p, (first, end) in bounds.items()
+            if p.topic in one.topics
+        }
+        found.append(Lag(one.name, behind))
     return found
 
 
 def read_up_to(
-    positions: Mapping[str, Mapping[Partition, int]], projections: Iterable[Projection], partitions: Iterable[Partition]
+    positions: Mapping[str, Mapping[Partition, int]], readers: Iterable[Reader], partitions: Iterable[Partition]
 ) -> dict[Partition, int]:
-    """Before which offset every projection has read each partition that any of them reads; 0 for one that never ran.
-    A log may delete nothing at or after it."""
+    """Before which offset every reader has read each partition that any of them reads; 0 for one that never ran, unless
+    it will start at the end. A log may delete nothing at or after it."""
     every = list(partitions)
     keep: dict[Partition, int] = {}
-    for projection in projections:
-        read = {topics.RAW[kind] for kind in projection.topics}
-        at = positions.get(projection.name, {})
+    for one in readers:
+        at = positions.get(one.name, {})
         for partition in every:
-            if partition.topic in read:
+            if partition.topic in one.topics and (partition in at or not one.from_end):
                 keep[partition] = min(keep.get(partition, at.get(partition, 0)), at.get(partition, 0))
     return keep
+
+
+def _reader(processor: Processor) -> Reader:
+    if isinstance(processor, Sync):
+        return Reader(processor.name, (topics.PERSON_CHANGED,), from_end=True)
+    read = tuple(topics.RAW[kind] for kind in processor.topics)
+    return Reader(processor.name, read, from_end=isinstance(processor, Reactor))

@@ -5,23 +5,26 @@ from collections.abc import Callable, Sequence
 
 from stream import topics
 from stream.config import LogConfig
-from stream.lag import read_up_to
+from stream.lag import read_up_to, readers
 from stream.log.sqlite import SqliteLog
 from stream.outage import outlast
-from stream.processor import Projection
+from stream.processor import Processor
 from stream.store import Store
 
 _EVERY_S = 60.0
+_SENDS_DAYS = 30.0  # for so long it is remembered what reactors sent
+_SENDS_EVERY_S = 3_600.0
 
 
 class Retention:
-    """Deletes what is old enough and read by everybody."""
+    """Deletes what is old enough and read by everybody; and what is remembered of sends that are old."""
 
-    def __init__(self, log: SqliteLog, store: Store, projections: Sequence[Projection], config: LogConfig) -> None:
+    def __init__(self, log: SqliteLog, store: Store, processors: Sequence[Processor], config: LogConfig) -> None:
         self._log = log
         self._store = store
-        self._projections = projections
+        self._readers = readers(processors)
         self._config = config
+        self._purged = float("-inf")
 
     async def run(self, clock: Callable[[], float]) -> None:
         """Until cancelled."""
@@ -31,7 +34,11 @@ class Retention:
 
     async def step(self, now: float) -> int:
         """Once; the number of messages deleted. Counts on no position that a loss of power could take back."""
+        if now - self._purged >= _SENDS_EVERY_S:
+            self._purged = now
+            while await self._store.sends.purge(now - _SENDS_DAYS * 86_400):
+                pass
         every = await self._log.bounds(topics.ALL)
-        keep = read_up_to(await self._store.positions.synced(self._log.identity), self._projections, every)
+        keep = read_up_to(await self._store.positions.synced(self._log.identity), self._readers, every)
         oldest = now - self._config.retention_days * 86_400
         return await self._log.retain(keep, oldest, self._config.retention_bytes)

@@ -28,6 +28,7 @@ class Turns:
         self._length = length
         self._timer = timer
         self._lock = asyncio.Lock()
+        self._round_ends: float | None = None
 
     @contextlib.asynccontextmanager
     async def next(self) -> AsyncIterator[Turn]:
@@ -35,3 +36,15 @@ class Turns:
         async with self._lock:
             await asyncio.sleep(0)
             yield Turn(self._timer() + self._length, self._timer)
+
+    def used_up(self) -> bool:
+        """Has this round of the loop had its share of handling? For those who handle in small pieces, which may wait
+        for something else in between, and who so cannot keep a turn: once it has, they let others run first."""
+        if self._round_ends is None:
+            self._round_ends = self._timer() + self._length
+            asyncio.get_running_loop().call_soon(self._end_round)
+            return False
+        return self._timer() >= self._round_ends
+
+    def _end_round(self) -> None:
+        self._round_ends = None

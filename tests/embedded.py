@@ -13,8 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from stream import topics
-from stream.app import build
 from stream.batch import Surroundings
+from stream.building import build
 from stream.config import Config, IdentityConfig, LogConfig, PublishConfig, StoreConfig
 from stream.eraser import NAME, Eraser
 from stream.log import Cursor
@@ -59,7 +59,7 @@ class Embedded:
         """Opens the system that the folder's files hold."""
         config = config or Config(publish=PublishConfig(profile=True))
         clock = clock or Clock()
-        projections = [*build(config), *more]
+        projections = [*build(config).projections, *more]
         async with contextlib.AsyncExitStack() as stack:
             log = await stack.enter_async_context(
                 SqliteLog.open(folder / "log.db", partitions=config.log.partitions, clock=clock, wait=0.0)

@@ -41,7 +41,7 @@ async def finish(system: Embedded) -> None:
 async def lags(system: Embedded) -> list[lag.Lag]:
     """How far each processor is behind."""
     projections = [projector.projection for projector in system.projectors.values()]
-    return await lag.measure(system.log, await system.store.positions.all(), projections)
+    return await lag.measure(system.log, await system.store.positions.all(), lag.readers(projections))
 
 
 async def outcome(system: Embedded, subjects: list[str]) -> Outcome:

@@ -2,7 +2,7 @@
 
 from processors.audiences import Audiences
 from stream.config import LogConfig
-from stream.lag import measure, read_up_to
+from stream.lag import Reader, measure, read_up_to, readers
 from stream.message import Partition
 from stream.retention import Retention
 from tests.embedded import Clock, Embedded, config, message
@@ -49,7 +49,7 @@ async def test_a_processor_that_never_ran_keeps_all_of_what_it_reads(tmp_path):
     async with Embedded.open(tmp_path, config(tmp_path, []), clock=clock) as system:
         await system.send(*tracks("b"))
         missing = retention(system)
-        missing._projections = [Audiences()]
+        missing._readers = readers([Audiences()])
         await missing.step(clock.now + 9 * DAY)
         assert await left(system, "segment.delete") == []  # audiences do not read it
         assert sorted(await left(system)) == [b"a", b"b"]
@@ -82,17 +82,16 @@ async def test_lag_is_what_each_processor_has_yet_to_read_of_its_own_topics(tmp_
             "consent": 2,
             "deletion": 1,
         }
-        never = await measure(system.log, {}, [system.projectors["consent"].projection])
-        assert [one.behind for one in never] == [2]
+        tracks_only, from_end = Reader("new", ("segment.track",)), Reader("newer", ("segment.track",), from_end=True)
+        never = await measure(system.log, {}, [tracks_only, from_end])
+        assert [one.behind for one in never] == [2, 0]
 
 
 def test_a_log_may_lose_what_the_slowest_reader_of_each_partition_has_passed():
-    class Reads:
-        def __init__(self, name, *topics):
-            self.name, self.topics = name, topics
-
     track, page, invalid = (Partition(f"segment.{topic}", 0) for topic in ("track", "page", "invalid"))
     positions = {"p": {track: 7, page: 9}, "q": {track: 5}}
-    readers = [Reads("p", "track", "page"), Reads("q", "track")]
+    readers = [Reader("p", ("segment.track", "segment.page")), Reader("q", ("segment.track",))]
     assert read_up_to(positions, readers, [track, page, invalid]) == {track: 5, page: 9}
-    assert read_up_to(positions, [*readers, Reads("new", "page")], [track, page]) == {track: 5, page: 0}
+    assert read_up_to(positions, [*readers, Reader("new", ("segment.page",))], [track, page]) == {track: 5, page: 0}
+    from_end = [Reader("new", ("segment.page",), from_end=True), Reader("p", ("segment.page",), from_end=True)]
+    assert read_up_to(positions, from_end, [track, page]) == {page: 9}  # one that never ran will not read these

@@ -1,0 +1,44 @@
+"""Start: where a member begins to read the partitions that it was just assigned."""
+
+from collections.abc import Collection
+
+from msgspec import Struct
+
+from stream.errors import PositionLost
+from stream.log import Log
+from stream.message import Partition
+from stream.store import Store
+
+
+class Owned(Struct, frozen=True):
+    """A partition's position, and the claim under which this member may write it."""
+
+    position: int
+    claim: int
+
+
+async def claim(
+    processor: str, log: Log, store: Store, partitions: Collection[Partition], from_end: bool = False
+) -> dict[Partition, Owned]:
+    """Takes the partitions for one member of a processor. A new one starts at the beginning of the log, or `from_end`;
+    that is kept with the claim. Raises PositionLost where the log does not hold what is to be read next."""
+    bounds = await log.bounds({partition.topic for partition in partitions})
+    starts = {partition: bounds[partition][1 if from_end else 0] for partition in partitions}
+    claimed = await store.positions.claim(processor, starts, log.identity)
+    for partition, (position, _, of) in claimed.items():
+        at = f"{processor} is at {position} of {partition.topic}/{partition.number}"
+        if of != log.identity:
+            raise PositionLost(
+                f"{at} in log {of}, and this is log {log.identity}: the log was replaced. Put the old one back, or"
+                " start with a new state file to read this one from its beginning"
+            )
+        _check(at, position, bounds[partition])
+    return {partition: Owned(position, number) for partition, (position, number, _) in claimed.items()}
+
+
+def _check(at: str, position: int, bounds: tuple[int, int]) -> None:
+    first, end = bounds
+    if position < first:
+        raise PositionLost(f"{at}, and the log begins at {first}: {first - position} messages are gone unread")
+    if position > end:
+        raise PositionLost(f"{at}, and the log ends at {end}: it lost messages that were already dealt with")
