@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from benchmarks import backlog, http, projections, table
+from benchmarks import backlog, http, projections, reactors, table, walks
 from stream.app import tune
 
 BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
@@ -18,8 +18,11 @@ BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
     "profiles": projections.profiles,
     "publishing": projections.publishing,
     "linked": projections.linked,
+    "sleeping": reactors.sleeping,
+    "idle": reactors.idle,
     "changed": http.changed,
     "backlog": backlog.backlog,
+    "walk": walks.walk,
 }
 
 

@@ -17,7 +17,7 @@ from benchmarks.served import config
 from benchmarks.table import Goal, Row, ratio
 from benchmarks.traffic import Mix
 from stream import lag, topics
-from stream.app import build
+from stream.building import build
 from stream.log.sqlite import SqliteHistory
 from stream.message import Partition
 from stream.store import Store
@@ -117,7 +117,8 @@ async def _behind(folder: Path) -> int:
         SqliteHistory.open_readonly(folder / "log.db") as log,
         Store.open(settings.store.url, settings.identity) as store,
     ):
-        return max(one.behind for one in await lag.measure(log, await store.positions.all(), build(settings)))
+        readers = lag.readers(build(settings).processors)
+        return max(one.behind for one in await lag.measure(log, await store.positions.all(), readers))
 
 
 async def _seen(folder: Path, order: Order) -> list[float]:

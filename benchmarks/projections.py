@@ -15,8 +15,8 @@ from benchmarks import plain, traffic
 from benchmarks.served import config
 from benchmarks.table import Goal, Row, ratio
 from stream import topics
-from stream.app import build
 from stream.batch import Surroundings
+from stream.building import build
 from stream.events import Event
 from stream.log import Log
 from stream.log.sqlite import SqliteLog
@@ -88,7 +88,7 @@ def _course(quick: bool) -> _Course:
 
 
 def _profiles(folder: Path) -> Projection:
-    return build(config(folder), ["profiles"])[0]
+    return build(config(folder)).some(["profiles"]).projections[0]
 
 
 def _fold(loop: plain.Loop) -> plain.Deal:

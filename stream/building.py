@@ -71,8 +71,9 @@ class Setting:
 
     def destination(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Opens a destination for a processor that talks to a URL of its own: takes its limits out of the table of the
-        processor called `name`; the rest. Its requests name this destination."""
-        self.found_limits[name], rest = _split(f"processors.{name}", settings, Limits())
+        processor called `name`; the rest. Its requests name this destination. `concurrency` is that of its lanes."""
+        at_once = self.found_lanes.get(name, self.usual_lanes).concurrency
+        self.found_limits[name], rest = _split(f"processors.{name}", settings, Limits(concurrency=at_once))
         return rest
 
     def destinations(

@@ -62,8 +62,8 @@ class Eraser:
         self._remind(unfinished.overdue, now)
         for deletion in unfinished.open:
             await self._advance(deletion)
-        if unfinished.finishable:
-            await self._publisher.recover()  # the last process may have ended between erasing and publishing
+        if unfinished.amount > len(unfinished.open):
+            await self._publisher.recover()  # the last process may have ended between erasing and telling destinations
         for number in unfinished.finishable:
             await store.deletions.finish(number, now)
 

@@ -75,7 +75,7 @@ class Gathering:
             try:
                 await self._once(left)
                 for piece in left:
-                    piece.done = True
+                    piece.done = piece.sent = True
                 return
             except _Without:
                 left = [piece for piece in left if not piece.barred and piece.error is None]
@@ -99,20 +99,24 @@ class Gathering:
         await self._performer.perform(flow, allow, gives, all(piece.slow for piece in pieces))
 
     async def _allow(self, pieces: Sequence[Piece]) -> None:
-        """Right before the bytes go out: is it ours to send, and still allowed?"""
-        for piece in pieces:
-            if not await piece.lease.hold():
-                piece.error = NotYet("lease_lost", after=0.0)
-        asked = [(piece, piece.question) for piece in pieces if piece.question is not None]
-        if asked:
-            questions = [question for _, question in asked]
-            reasons = await self._gate.refusals(questions)
-            for (piece, _), reason in zip(asked, reasons, strict=True):
-                piece.barred = reason is not None
-        if any(piece.barred or piece.error for piece in pieces):
-            raise _Without("some of these must not be sent")
+        """Right before the bytes go out: is it ours to send, for as long as it may take, and still allowed?"""
+        lasts = False
+        while not lasts:
+            held = await asyncio.gather(*(piece.lease.hold() for piece in pieces))  # one commit for all of them
+            for piece, ours in zip(pieces, held, strict=True):
+                piece.error = None if ours else NotYet("lease_lost", after=0.0)
+            await self._ask([(piece, piece.question) for piece in pieces if piece.question is not None])
+            if any(piece.barred or piece.error for piece in pieces):
+                raise _Without("some of these must not be sent")
+            lasts = all(piece.lease.lasts for piece in pieces)
         for piece in pieces:
             piece.sent = True
+
+    async def _ask(self, asked: Sequence[tuple[Piece, Question]]) -> None:
+        if asked:
+            reasons = await self._gate.refusals([question for _, question in asked])
+            for (piece, _), reason in zip(asked, reasons, strict=True):
+                piece.barred = reason is not None
 
 
 class _Without(StreamError):

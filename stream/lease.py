@@ -80,9 +80,14 @@ class Lease:
         self._until = until
         self.taken_over = {key for key, row in self._rows.items() if row.key in taken}
 
+    @property
+    def lasts(self) -> bool:
+        """Is more of it left than a request may take?"""
+        return self._until - self._now() > self._timeout_s
+
     async def hold(self) -> bool:
-        """More of it than a request may take is left; it is prolonged where that must be. False: it is lost."""
-        while self._until - self._now() <= self._timeout_s:
+        """It lasts; it is prolonged where that must be. False: it is lost."""
+        while not self.lasts:
             until = self._now() + self.length_s
             keys = [row.key for row in self._rows.values()]
             if not await self._written(partial(self._extend, keys=keys, until=until)):

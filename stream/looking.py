@@ -35,9 +35,10 @@ class Asked(Protocol):
 class Look(Struct, frozen=True):
     """What one look at a person found. `send`: what must be sent, in order; `refused`: what would be, and why not;
     `told`: what was told of each until now; `people`: those on whose behalf it is. `waits`: the gate answers nobody for
-    now, and would have to. `error`: what wanted() raised; then nothing is sent."""
+    now, and would have to. `error`: what wanted() raised; then nothing is sent. `addresses`: all that was looked at."""
 
     person: str
+    addresses: Collection[str] = ()
     send: Sequence[Wanted] = ()
     refused: Mapping[Key, str] = {}
     told: Mapping[Key, Told] = {}
@@ -185,13 +186,13 @@ class _Page(Struct):
         failed = (self.failed[address] for address in sorted(addresses) if address in self.failed)
         error = self.errors.get(person) or next(failed, None)
         if error is not None:
-            return Look(person, error=error)
+            return Look(person, addresses, error=error)
         keys = [key for address in addresses for key in self.keys.get(address, ())]
         wanted = {key: self.together[key] for key in keys if key in self.together}
         told = {key: self.told[key] for key in keys if key in self.told}
         outcome = compare.compare(wanted, told, self.answers, processor, everything)
         refused = {key: self.answers.refused[key] for key in wanted if key in self.answers.refused}
-        return Look(person, outcome.send, refused, told, self.people, self.waits if outcome.waits else None)
+        return Look(person, addresses, outcome.send, refused, told, self.people, self.waits if outcome.waits else None)
 
 
 def _profile_known(wanted: Wanted, told: Told | None) -> bool:

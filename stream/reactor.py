@@ -87,9 +87,14 @@ class _Memory:
         self._clock = around.clock
         self._commits = outside.commits
         self._dry = outside.dry
+        self._refusals = around.metrics.gate_refusals
 
     def hash(self, event: Event, subject: str, number: int) -> str:
         return self._sends.hash(self._processor, event.message_id, subject, number)
+
+    def refused(self, reason: str) -> None:
+        """The gate refused a send."""
+        self._refusals.labels(self._processor, reason).inc()
 
     async def has(self, hashed: str) -> bool:
         """Was it sent before?"""
@@ -181,10 +186,17 @@ class _Send:
         """Right before the bytes of each request: is it still allowed?"""
         question = structs.replace(self._asks, destination=self._destination)
         if self._gives:
-            await self._gate.ask(question)
+            await self._ask(question)
         if question.address and await self._memory.name(question) and self._gives:
-            await self._gate.ask(question)  # that took a while
+            await self._ask(question)  # that took a while
         self.went_out = True
+
+    async def _ask(self, question: Question) -> None:
+        try:
+            await self._gate.ask(question)
+        except Skip as refusal:
+            self._memory.refused(refusal.reason)
+            raise
 
     def watched(self, flow: Flow[T]) -> Generator[Request, Response, T]:
         """The flow, and where each of its requests goes."""

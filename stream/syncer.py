@@ -93,6 +93,8 @@ class Syncing:
             look = await outlast(partial(self.looking.at, person, everything), self.name)
             if look.error is not None:
                 raise look.error
+            for reason in look.refused.values():
+                self._around.metrics.gate_refusals.labels(self.name, reason).inc()
             if not look.send:
                 if look.waits is not None:
                     raise look.waits

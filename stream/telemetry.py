@@ -2,11 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal, TextIO
+from typing import Final, Literal, TextIO, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+T = TypeVar("T")
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -46,6 +49,9 @@ def registry() -> CollectorRegistry:
     return found
 
 
+_New = Callable[..., T]
+
+
 class Metrics:
     """Every metric of the process, on one registry. `processor` is a processor's name and `destination` a connector's,
     never a person."""
@@ -54,7 +60,6 @@ class Metrics:
         self.registry = registry
         counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         seconds = partial(Histogram, registry=registry, buckets=SECONDS)
-        # the receiver
         self.requests = counter("stream_requests", "Requests answered, by kind of path and status.", ["path", "status"])
         self.in_flight = gauge("stream_requests_in_flight", "Requests being answered now.")
         self.received = counter("stream_received_events", "Events made durable.", ["source", "topic"])
@@ -63,7 +68,10 @@ class Metrics:
         self.invalid = counter("stream_invalid_events", "What was kept in segment.invalid.", ["reason"])
         self.append_seconds = seconds("stream_append_seconds", "From asking the log to keep messages to durable.")
         self.queue_bytes = gauge("stream_log_queue_bytes", "Bytes that wait to become durable.")
-        # the processors
+        self._of_processors(counter, gauge, seconds)
+        self._of_destinations(counter, gauge, seconds)
+
+    def _of_processors(self, counter: _New[Counter], gauge: _New[Gauge], seconds: _New[Histogram]) -> None:
         self.deliveries = counter("stream_deliveries", "Deliveries ended, by their fate.", ["processor", "fate"])
         self.lag = gauge("stream_lag_messages", "Messages that a processor has yet to deal with.", ["processor"])
         self.batch_seconds = seconds("stream_batch_seconds", "From a batch's fetch to its commit.", ["processor"])
@@ -72,7 +80,8 @@ class Metrics:
         self.stopped = gauge("stream_processor_stopped", "1 while a processor has stopped by itself.", ["processor"])
         self.deletions_open = gauge("stream_deletions_open", "Requests to delete that are not done.")
         self.published = counter("stream_published_messages", "Messages published.", ["topic"])
-        # the destinations
+
+    def _of_destinations(self, counter: _New[Counter], gauge: _New[Gauge], seconds: _New[Histogram]) -> None:
         self.requests_sent = counter(
             "stream_requests_sent", "Requests to destinations, by what came back.", ["destination", "outcome"]
         )

@@ -8,6 +8,8 @@ waits; one person who fails again and again, while others do not, is counted and
 import asyncio
 import random
 from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -17,10 +19,13 @@ from stream import topics
 from stream.batch import Surroundings
 from stream.core.policy import backoff
 from stream.errors import NotYet, Retry
+from stream.looking import Look
 from stream.message import Delivery, Partition
 from stream.outage import outlast
+from stream.store.alone import Alone, alone
 from stream.store.walks import Walk
 from stream.syncer import Syncing, look_of
+from stream.unchanged import Unchanged
 
 logger = structlog.get_logger()
 
@@ -45,6 +50,7 @@ class Walker:
         self._syncing = syncing
         self._runner = runner
         self._around = around
+        self._unchanged = Unchanged()
 
     async def run(self) -> None:
         """Until cancelled. Publishes first whom the last process doubted."""
@@ -59,7 +65,7 @@ class Walker:
             return False
         walk = await outlast(self._due, self._syncing.name)
         if walk is not None:
-            await _Walking(walk, self._syncing, self._runner, self._around).run()
+            await _Walking(walk, self._syncing, self._runner, self._around, self._unchanged).run()
         return walk is not None
 
     async def _due(self) -> Walk | None:
@@ -93,8 +99,9 @@ class _Page(Struct, eq=False):
 class _Walking:
     """One walk, from where it is to its end."""
 
-    def __init__(self, walk: Walk, syncing: Syncing, runner: Puts, around: Surroundings) -> None:
+    def __init__(self, walk: Walk, syncing: Syncing, runner: Puts, around: Surroundings, unchanged: Unchanged) -> None:
         self._walk = walk
+        self._unchanged = unchanged
         self._syncing = syncing
         self._runner = runner
         self._around = around
@@ -109,6 +116,7 @@ class _Walking:
             while after is not None and self._runner.owns(_FIRST):
                 after = await self._page(group, after)
         if after is None and not self._pages:
+            self._unchanged.walked()
             walks, now = self._around.store.walks, self._around.clock()
             await outlast(lambda: walks.finish(self._walk, now), self._syncing.name)
             if self._walk.failed:
@@ -120,19 +128,37 @@ class _Walking:
         subjects = await outlast(lambda: self._subjects(after), name)
         if not subjects:
             return None
-        looks = await outlast(lambda: self._syncing.looking.page(subjects, self._walk.everything), name)
+        skipped, looks = await self._looks(after, subjects)
         closed = next((look.waits for look in looks if look.waits is not None), None)
         if closed is not None and not any(look.send for look in looks):
             await asyncio.sleep(closed.after or 1.0)  # nobody may be given anything: the page is looked at again
             return after
         differing = [look for look in looks if look.differs]
-        page = _Page(subjects[-1], len(looks), len(differing), len(differing))
+        page = _Page(subjects[-1], skipped + len(looks), len(differing), len(differing))
         self._pages.append(page)
         for look in differing:
             await self._at_once.acquire()
             group.create_task(self._look(page, look.person))
         await self._advance()
         return page.after
+
+    async def _looks(self, after: str, subjects: Sequence[str]) -> tuple[int, list[Look]]:
+        """A look at each of these, but for so many who were as wanted and have not changed."""
+        name, looking, everything = self._syncing.name, self._syncing.looking, self._walk.everything
+        before = {} if everything else await self._alone(after, subjects[-1])
+        unchanged = self._unchanged.among(before)
+        left = [subject for subject in subjects if subject not in unchanged]
+        if not left:
+            return len(unchanged), []
+        looks = await outlast(lambda: looking.page(left, everything), name)
+        if before:
+            self._unchanged.note(looks, before, await self._alone(after, subjects[-1]))
+        return len(unchanged), looks
+
+    async def _alone(self, after: str, last: str) -> dict[str, Alone]:
+        store, destination = self._around.store, self._syncing.sync.connector.name
+        read = partial(alone, people=store.people, destination=destination, between=(after, last))
+        return await outlast(lambda: store.db.reading(read), self._syncing.name)
 
     async def _subjects(self, after: str) -> list[str]:
         store, destination = self._around.store, self._syncing.sync.connector.name
@@ -178,6 +204,7 @@ class _Walking:
         walk = self._walk
         while self._pages and not self._pages[0].left:
             page = self._pages.popleft()
+            self._around.metrics.walk_people.labels(self._syncing.name).inc(page.seen)
             walk = structs.replace(
                 walk,
                 after=page.after,

@@ -10,6 +10,34 @@ import pytest
 from stream.cli import main
 
 FREE = "[receiver]\nport = 0\n"
+GUARDS = "[processors.profiles]\n[processors.consent]\n[processors.deletion]\n"
+HOOK = "https://user:topsecret@hooks.example.com:8443/in?key=topsecret"
+DELETING = """
+[connectors.crm]
+connector = "webhook"
+kinds = ["email"]
+delete_person = { url = "https://crm.example.com/{$.id}" }
+"""
+SENDING = f"""
+[processors.audiences]
+destinations = ["crm"]
+[processors.forward.a]
+url = "{HOOK}"
+rates = ["40/s", "1000/day"]
+[purposes.marketing]
+categories = ["Advertising"]
+channels = ["email"]
+[connectors.crm]
+connector = "webhook"
+kinds = ["email"]
+allow_private = true
+bearer = "topsecret"
+[connectors.crm.set_membership.true]
+url = "http://127.0.0.1:9000/lists/{{$.name}}?key=topsecret"
+[connectors.crm.set_membership.false]
+method = "DELETE"
+url = "http://127.0.0.1:9000/lists/{{$.name}}?key=topsecret"
+"""
 
 
 @pytest.fixture
@@ -42,6 +70,24 @@ def test_without_json_it_says_the_same_for_the_eye(run, tmp_path):
     assert "/v1: any write key: this machine only" in result.stdout
     assert "processors     profiles, audiences, consent, deletion" in result.stdout
     assert f"store          {tmp_path}/data/state.db" in result.stdout
+
+
+def test_it_says_what_is_sent_where_and_for_what_and_no_secret(run, tmp_path):
+    (tmp_path / "stream.toml").write_text(FREE + GUARDS + SENDING)
+    result = run("check")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[4:10] == [
+        "processors     profiles, consent, deletion, audiences, forward",
+        "syncs          audiences.crm: what is wanted at crm, for marketing",
+        "reactors       forward.a: once per event, for internal",
+        "destinations   crm: 127.0.0.1:9000; 16 at once; may be private",
+        "               forward.a: hooks.example.com:8443; 64 at once, 40/s, 1000/day",
+        "purposes       marketing: yes to Advertising; channel email; where nothing was said: deny",
+    ]
+    found = json.loads(run("check", "--json").stdout)
+    assert found["sends"]["audiences.crm"] == {"kind": "sync", "to": "crm", "purposes": ["marketing"]}
+    assert found["destinations"]["crm"]["hosts"] == ["127.0.0.1:9000"]
+    assert "topsecret" not in result.stdout + json.dumps(found)
 
 
 def test_it_says_of_every_path_what_it_takes(run, tmp_path):
@@ -96,6 +142,11 @@ def test_a_folder_that_cannot_be_written_is_named(run, tmp_path):
         ("[processors.profile]\n", "Did you mean profiles?"),
         ("[receiver]\nhost = '0.0.0.0'\n", "secret"),
         ("[processors.deletion]\nafter = 1\n", "processors.deletion.after is not a setting"),
+        (f"[processors.forward.a]\nurl = '{HOOK}'\n", "forward.a sends, and nothing may be sent without profiles"),
+        (f"{GUARDS}[processors.forward.a]\nurl = '{HOOK}'\npurpose = 'x'\n", "there is no [purposes.x]"),
+        (f"{GUARDS}[processors.forward.a]\nurl = '{HOOK}'\nrates = ['1/x']\n", 'processors.forward.a.rates: "1/x"'),
+        (f"{DELETING}rates = ['x']\n", 'connectors.crm.rates: "x" is not'),
+        ("[purposes.x]\nchannels = ['E mail']\n", "purposes.x.channels: 'E mail' is no channel"),
     ],
 )
 def test_a_wrong_configuration_ends_with_2_and_one_line(run, tmp_path, text, expected):

@@ -178,19 +178,28 @@ def test_a_file_that_is_not_text_is_an_error(tmp_path):
 
 
 def test_the_example_shows_every_setting_with_its_default(tmp_path):
-    text = EXAMPLE.read_text()
+    text = re.sub(r"^#-- .+?^#-- .+?$", _active, EXAMPLE.read_text(), flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "stream.toml").write_text(text)
     as_it_is = config.load(tmp_path / "stream.toml")
     shown = re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE)
     (tmp_path / "stream.toml").write_text(shown)
     uncommented = config.load(tmp_path / "stream.toml")
-    assert structs.replace(uncommented, sources={}) == as_it_is
+    assert structs.replace(uncommented, sources={}, purposes={}) == as_it_is
     assert uncommented.sources == {"website": config.SourceConfig()}
+    assert uncommented.purposes == {"newsletter": config.PurposeConfig()}
     assert as_it_is.processors == config.Config().processors
     keys = tomllib.loads(shown)
-    for section in ("receiver", "log", "store", "identity", "publish"):
+    for section in ("receiver", "log", "store", "identity", "publish", "gate"):
         assert set(keys[section]) == set(msgspec.to_builtins(getattr(config.Config(), section)))
     assert set(keys["sources"]["website"]) == set(config.SourceConfig.__struct_fields__)
+    assert set(keys["purposes"]["newsletter"]) == set(config.PurposeConfig.__struct_fields__)
+    lanes = "\n".join(re.findall(r"^#   (\w+ = [^#]+)", text, flags=re.MULTILINE))
+    assert tomllib.loads(lanes) == msgspec.to_builtins(config.LaneConfig())
+
+
+def _active(block):
+    """What of the marked block, a first destination, is no comment."""
+    return "\n".join(line for line in block[0].splitlines() if not line.startswith("#"))
 
 
 PROCESSOR = "def build(app, settings):\n    return [{!r}]\n"

@@ -6,6 +6,7 @@ from typing import get_args
 import click
 
 from stream import telemetry
+from stream.cli.attempt import attempt
 from stream.cli.check import check
 from stream.cli.deletions import deletions
 from stream.cli.forget import forget
@@ -17,6 +18,7 @@ from stream.cli.person import person
 from stream.cli.resume import resume
 from stream.cli.run import run
 from stream.cli.send import send
+from stream.cli.sync import sync
 from stream.cli.tail import tail
 
 
@@ -43,5 +45,5 @@ def main(context: click.Context, path: Path | None, log_level: telemetry.Level) 
     telemetry.set_up(log_level)
 
 
-for command in (run, check, send, tail, lag, held, invalid, person, forget, deletions, resume):
+for command in (run, check, send, tail, attempt, lag, held, invalid, person, forget, deletions, resume, sync):
     main.add_command(command)

@@ -61,8 +61,9 @@ async def ask(store: Store, kind: str, wants: Sequence[Want], wait: float) -> li
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(kind, total=len(wants))
         for start in range(0, len(wants), _WINDOW):
-            asked = [(want, await _asked(store, kind, want)) for want in wants[start : start + _WINDOW]]
-            for want, number in asked:
+            some = wants[start : start + _WINDOW]
+            numbers = await store.requests.ask_all(kind, [want.args for want in some], who(), time.time())
+            for want, number in zip(some, numbers, strict=True):
                 # Where nobody carries one out, nobody will carry out the next: that is not waited for again.
                 idle = bool(answers) and answers[-1].state == "kept"
                 answers.append(await _answer(store, want, number, 0.0 if idle else wait))
@@ -92,10 +93,6 @@ def _said(state: str, result: str | None) -> str:
     return safe(result or state)
 
 
-async def _asked(store: Store, kind: str, want: Want) -> int:
-    return await store.requests.ask(kind, want.args, who(), time.time())
-
-
 async def _answer(store: Store, want: Want, number: int, wait: float) -> Answer:
     deadline = time.monotonic() + wait
     while True:
@@ -108,5 +105,5 @@ async def _answer(store: Store, want: Want, number: int, wait: float) -> Answer:
 
 
 def _state(result: str) -> Literal["done", "not done"]:
-    """A delivery that is held again after its retry has not been mended."""
-    return "not done" if result.startswith(("not done", "held:")) else "done"
+    """A delivery that is held again after its retry, or waits behind others, has not been mended."""
+    return "not done" if result.startswith(("not done", "held:", "waits")) else "done"

@@ -4,26 +4,51 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import click
 from msgspec import Struct
 
 from stream import config, loading
-from stream.app import build
+from stream.building import build
 from stream.cli import doors
 from stream.cli.frame import Frame, answer, json_option
+from stream.config import PurposeConfig
+from stream.connector import Limits
+from stream.processor import Projection, Reactor, Sync
 from stream.receiver import listen_host
+
+
+class Sends(Struct, frozen=True):
+    """What a sync or reactor does: `to` whom a sync tells what is known (a reactor says it as it goes), and for which
+    purposes."""
+
+    kind: Literal["sync", "reactor"]
+    to: str | None
+    purposes: tuple[str, ...]
+
+
+class Place(Struct, frozen=True):
+    """One destination: the hosts that its settings name, and its limits."""
+
+    hosts: tuple[str, ...]
+    limits: Limits
 
 
 class Plan(Struct, frozen=True):
     """What `run` would run. `configuration` is None where there is no file; `takes`: what the receiver takes at
-    each path; `processors`: which file each is."""
+    each path; `processors`: which file each is; `sends`: the syncs and reactors among what they build; `purposes`: what
+    each needs of a person."""
 
     ok: bool
     configuration: str | None
     receiver: str
     takes: dict[str, str]
     processors: dict[str, str | None]
+    sends: dict[str, Sends]
+    destinations: dict[str, Place]
+    purposes: dict[str, PurposeConfig]
     log: str
     store: str
     problems: list[str]
@@ -35,8 +60,9 @@ class Plan(Struct, frozen=True):
 def check(frame: Frame, as_json: bool) -> None:
     """Say what `run` would run, and whether it could.
 
-    Reads the configuration, finds the processors, looks at files and port, and changes nothing. Exit code 2: the
-    configuration is wrong. 1: a file cannot be written, or the port is taken."""
+    Reads the configuration, finds processors and connectors, looks at files and port, and changes nothing. Exit code 2:
+    the configuration is wrong (a purpose that is not declared, something that sends without the projections that
+    guard it). 1: a file cannot be written, or the port is taken."""
     plan = _plan(frame)
     answer(as_json, plan, _lines(plan))
     for problem in plan.problems:
@@ -48,7 +74,7 @@ def check(frame: Frame, as_json: bool) -> None:
 def _plan(frame: Frame) -> Plan:
     settings = frame.config
     host, port = listen_host(settings), settings.receiver.port
-    build(settings)  # a processor names what is wrong in its settings
+    built = build(settings)  # a processor names what is wrong in its settings
     log, store = config.file_of(settings.log.url), config.file_of(settings.store.url)
     problems = [*_file_problems("log.url", log), *_file_problems("store.url", store), *_port_problems(host, port)]
     return Plan(
@@ -57,6 +83,9 @@ def _plan(frame: Frame) -> Plan:
         receiver=f"http://{f'[{host}]' if ':' in host else host}:{port}",
         takes=doors.taken(settings),
         processors={name: loading.load(name, settings.folder).__file__ for name in settings.processors},
+        sends={one.name: _sends(one) for one in built.processors if not isinstance(one, Projection)},
+        destinations={name: Place(_hosts_of(name, settings), limits) for name, limits in built.limits.items()},
+        purposes=settings.purposes,
         log=str(log),
         store=str(store),
         problems=problems,
@@ -68,8 +97,69 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"receiver       {plan.receiver}"
     yield from (f"               {path}: {takes}" for path, takes in plan.takes.items())
     yield f"processors     {', '.join(plan.processors) or 'none'}"
+    yield from _table("syncs", [_sync_line(*one) for one in plan.sends.items() if one[1].kind == "sync"])
+    yield from _table("reactors", [_reactor_line(*one) for one in plan.sends.items() if one[1].kind == "reactor"])
+    yield from _table("destinations", [_place_line(*one) for one in plan.destinations.items()])
+    yield from _table("purposes", [_purpose_line(*one) for one in plan.purposes.items()])
     yield f"log            {plan.log}"
     yield f"store          {plan.store}"
+
+
+def _table(title: str, rows: list[str]) -> Iterator[str]:
+    for at, row in enumerate(rows):
+        yield f"{'' if at else title:<15}{row}"
+
+
+def _sync_line(name: str, one: Sends) -> str:
+    return f"{name}: what is wanted at {one.to}, for {', '.join(one.purposes)}"
+
+
+def _reactor_line(name: str, one: Sends) -> str:
+    return f"{name}: once per event, for {', '.join(one.purposes) or 'no purpose that it names'}"
+
+
+def _place_line(name: str, one: Place) -> str:
+    limits = one.limits
+    hosts = ", ".join(one.hosts) or "its own hosts"
+    private = "; may be private" if limits.allow_private else ""
+    return f"{name}: {hosts}; {', '.join([f'{limits.concurrency} at once', *limits.rates])}{private}"
+
+
+def _purpose_line(name: str, one: PurposeConfig) -> str:
+    needs = [
+        f"{what} {', '.join(listed)}"
+        for what, listed in (("yes to", one.categories), ("channel", one.channels))
+        if listed
+    ]
+    return f"{name}: {'; '.join(needs) or 'needs no consent'}; where nothing was said: {one.unknown}"
+
+
+def _sends(one: Sync | Reactor) -> Sends:
+    if isinstance(one, Sync):
+        return Sends("sync", one.connector.name, (one.purpose,))
+    return Sends("reactor", None, one.purposes)
+
+
+def _hosts_of(destination: str, settings: config.Config) -> tuple[str, ...]:
+    """Of the URLs in its settings, and nothing else of them: the rest may be secret."""
+    if destination in settings.connectors:
+        return tuple(dict.fromkeys(_hosts(settings.connectors[destination])))
+    table: Any = settings.processors
+    for part in destination.split("."):
+        table = table.get(part, {})
+    return tuple(dict.fromkeys(_hosts(table)))
+
+
+def _hosts(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for inner in value.values():
+                yield from _hosts(inner)
+        case str() if value.startswith(("http://", "https://")):
+            at = urlsplit(value)
+            yield at.netloc.rpartition("@")[2]
+        case _:
+            return
 
 
 def _file_problems(path: str, file: Path) -> Iterator[str]:

@@ -37,12 +37,13 @@ class Whole(Struct, frozen=True):
     ends: dict[str, int]
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, epilog="Example: stream deletions")
+@json_option
 @click.pass_context
-def deletions(context: click.Context) -> None:
+def deletions(context: click.Context, as_json: bool) -> None:
     """Who asked to be forgotten: without a command, all of them."""
     if context.invoked_subcommand is None:
-        context.invoke(list_deletions, only_open=False, as_json=False)
+        context.invoke(list_deletions, only_open=False, as_json=as_json)
 
 
 @deletions.command("list", epilog="Example: stream deletions list --open")

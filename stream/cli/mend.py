@@ -2,37 +2,63 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import BinaryIO
 
 import click
+from msgspec import Struct
 
 from stream import loose_json
 from stream.cli.asking import Answer, Want, ask, report, wait_option
 from stream.cli.frame import Frame, answer, json_option
-from stream.cli.state import note, remembered
+from stream.cli.state import named, note, note_each, remembered
+from stream.snapshot import read
 from stream.store import Held, Store
 
 _PAGE = 1_000
 
 
-@click.command(epilog="Example: stream held retry --processor profiles --reason bug:KeyError")
+class Which(Struct, frozen=True):
+    """Which of what is held: these numbers; or all of it, narrowed by whatever is given."""
+
+    numbers: tuple[int, ...] = ()
+    subject: str | None = None
+    processor: str | None = None
+    reason: str | None = None
+
+
+@click.command(epilog="Example: stream held retry --processor audiences.crm --reason http_400")
 @click.argument("numbers", metavar="[ID]...", type=int, nargs=-1)
+@click.option("--person", metavar="ID", help="All of this person's, under all linked ids: ada, or anon:9.")
+@click.option("--space", help="The space of that ID, where it is not the default one.")
 @click.option("--processor", help="All that this processor holds.")
 @click.option("--reason", help="All that is held for this reason.")
+@click.option("--all", "every", is_flag=True, help="All that is held.")
 @wait_option(10.0)
 @json_option
 @click.pass_obj
 def retry(
-    frame: Frame, numbers: tuple[int, ...], processor: str | None, reason: str | None, wait: float, as_json: bool
+    frame: Frame,
+    numbers: tuple[int, ...],
+    person: str | None,
+    space: str | None,
+    processor: str | None,
+    reason: str | None,
+    every: bool,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Try held deliveries again, in the order they came; with the edited bytes, where there are any.
 
-    Name them, or a processor, or a reason. The running process carries it out. What dies again stays held, with its new
-    reason, and the exit code is 1. Leaves a line of audit for each."""
-    if bool(numbers) == bool(processor or reason):
-        raise click.UsageError("which ones? Either IDs (stream held list shows them), or --processor or --reason")
-    report(as_json, asyncio.run(_retry(frame, numbers, (processor, reason), wait)))
+    Name them, or a person, a processor, a reason (together: what is all of these), or --all. The running process
+    carries it out: what waits in one lane is tried in order, as far as it succeeds (otherwise: waits). What dies or
+    fails again stays held, with its new reason, and the exit code is 1. Leaves a line of audit for each."""
+    if bool(numbers) == bool(person or processor or reason or every):
+        raise click.UsageError(
+            "which ones? Either IDs (stream held list shows them), or --person, --processor, --reason or --all"
+        )
+    which = Which(numbers, None if person is None else named(person, space), processor, reason)
+    report(as_json, asyncio.run(_retry(frame, which, wait)))
 
 
 @click.command(epilog="Example: stream held edit 7 --file mended.json")
@@ -73,23 +99,22 @@ async def found(store: Store, number: int) -> Held:
     return one
 
 
-async def _retry(
-    frame: Frame, numbers: tuple[int, ...], which: tuple[str | None, str | None], wait: float
-) -> list[Answer]:
+async def _retry(frame: Frame, which: Which, wait: float) -> list[Answer]:
+    answers: list[Answer] = []
     async with remembered(frame) as store:
-        every = [await found(store, n) for n in sorted(set(numbers))] if numbers else await _all(store, *which)
-        if not every:
-            raise click.ClickException("nothing is held there; `stream held list` shows what is")
-        for one in every:
-            await note(store, f"held retry {one.id}", [one.subject])
-        return await ask(store, "held.retry", _wants(every), wait)
+        async for some in _pages(store, which):
+            await note_each(store, [(f"held retry {one.id}", one.subject) for one in some])
+            idle = bool(answers) and answers[-1].state == "kept"
+            answers += await ask(store, "held.retry", _retries(some), 0.0 if idle else wait)
+    if not answers:
+        raise click.ClickException("nothing is held there; `stream held list` shows what is")
+    return answers
 
 
 async def _drop(frame: Frame, numbers: tuple[int, ...], reason: str, wait: float) -> list[Answer]:
     async with remembered(frame) as store:
         every = [await found(store, number) for number in sorted(set(numbers))]
-        for one in every:
-            await note(store, f"held drop {one.id}: {reason}", [one.subject])
+        await note_each(store, [(f"held drop {one.id}: {reason}", one.subject) for one in every])
         return await ask(store, "held.drop", _wants(every), wait)
 
 
@@ -104,11 +129,40 @@ async def _edit(frame: Frame, number: int, file: BinaryIO | None) -> int:
     return len(value)
 
 
-async def _all(store: Store, processor: str | None, reason: str | None) -> list[Held]:
-    every: list[Held] = []
-    while page := await store.held.page(processor, reason, _PAGE, every[-1].id if every else 0):
-        every.extend(page)
-    return every
+async def _pages(store: Store, which: Which) -> AsyncIterator[Sequence[Held]]:
+    """What that is, in the order it came; a part at a time, since it may be a million."""
+    if which.numbers:
+        yield [await found(store, number) for number in sorted(set(which.numbers))]
+    elif which.subject is not None:
+        snapshot = await read(store, [which.subject], ())
+        every = await store.held.of(snapshot.components[which.subject].subjects)
+        if some := [one for one in every if _is(one, which)]:
+            yield some
+    else:
+        after = 0
+        while some := list(await store.held.page(which.processor, which.reason, _PAGE, after)):
+            after = some[-1].id
+            yield some
+
+
+def _is(one: Held, which: Which) -> bool:
+    return which.processor in (None, one.processor) and which.reason in (None, one.reason)
+
+
+def _retries(every: Sequence[Held]) -> list[Want]:
+    """Of what waits in one lane, only the last is asked for: whoever tries that tries those before it first. Asked for
+    one by one, a lane whose first fails again would be tried as often as it has deliveries."""
+    lanes: dict[tuple[str, str], list[int]] = {}
+    for one in every:
+        if one.state == "waiting":
+            lanes.setdefault((one.processor, one.lane), []).append(one.id)
+    wants = []
+    for one in every:
+        lane = lanes[one.processor, one.lane] if one.state == "waiting" else [one.id]
+        if one.id == lane[-1]:
+            before = f" and {len(lane) - 1} before it" if len(lane) > 1 else ""
+            wants.append(Want(f"{one.id}{before}", {"id": one.id}))
+    return wants
 
 
 def _wants(every: Sequence[Held]) -> list[Want]:

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from stream.app import build
+from stream.building import build
 from stream.cli.asking import Answer, Want, ask, report, wait_option
 from stream.cli.frame import Frame, json_option
 from stream.cli.state import remembered
@@ -20,7 +20,7 @@ def resume(frame: Frame, processor: str, wait: float, as_json: bool) -> None:
 
     A processor stops by itself when most of its deliveries die, or when the log lacks what it has yet to read; `stream
     lag` says why. Nothing is skipped: what died is in `stream held list`. The running process carries this out."""
-    names = [projection.name for projection in build(frame.config)]
+    names = [one.name for one in build(frame.config).processors]
     if processor not in names:
         raise click.UsageError(f"there is no processor {processor}; there are: {', '.join(names) or 'none'}")
     report(as_json, asyncio.run(_resume(frame, processor, wait)))

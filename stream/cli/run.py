@@ -16,6 +16,7 @@ from stream.app import App, tune
 from stream.cli import doors
 from stream.cli.frame import Frame, json_option
 from stream.config import file_of
+from stream.worker import Worker
 
 _LOOK_S = 0.5
 
@@ -27,9 +28,10 @@ _LOOK_S = 0.5
 def run(frame: Frame, parts: tuple[str, ...], as_json: bool) -> None:
     """Receive events and run the processors, until SIGTERM or Ctrl-C.
 
-    Without names: the receiver and every configured processor. With names: only those. Normal operation is silent; on a
-    terminal one line shows events per second, the lag of each processor, and what is held. With --json, one object says
-    where it listens and what runs, once it does."""
+    Without names: the receiver and every configured processor. With names: only those; `audiences` is all of
+    [processors.audiences], `audiences.crm` one sync of it. Normal operation is silent; on a terminal one line shows
+    events per second, what is held, and which processors lag (down: the destination does not answer). With --json,
+    one object says where it listens and what runs, once it does."""
     tune()
     with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(frame, parts, as_json))
@@ -49,13 +51,13 @@ def _announce(app: App, url: str | None) -> None:
     config = app.config
     files = {"log": str(file_of(config.log.url)), "store": str(file_of(config.store.url))}
     takes = doors.taken(config) if url else {}
-    found = {"receiver": url, "takes": takes, "processors": list(app.worker.projectors), **files}
+    found = {"receiver": url, "takes": takes, "processors": app.worker.names, **files}
     click.echo(msgspec.json.encode(found))
 
 
 def _greet(app: App, frame: Frame, url: str | None) -> None:
     config = app.config
-    names = ", ".join(app.worker.projectors) or "none"
+    names = ", ".join(app.worker.names) or "none"
     if url is None:
         click.echo(f"Processors    {names}")
         return
@@ -89,13 +91,20 @@ async def _status(app: App) -> None:
             rate = (total - received) / max(now - since, 1e-6)
             received, since = total, now
             lags = {one.processor: one.behind for one in await app.worker.lags()}
-            held = sum(sum(reasons.values()) for reasons in (await app.around.store.held.counts()).values())
-            live.update(_line(rate, lags, held, app.worker.stopped), refresh=True)
+            standing = {name: _standing(app.worker, name, lag) for name, lag in lags.items()}
+            live.update(_line(rate, standing, sum(app.worker.held.values())), refresh=True)
 
 
-def _line(rate: float, lags: dict[str, int], held: int, stopped: dict[str, str]) -> Text:
-    behind = ", ".join(f"{name} {'stopped' if name in stopped else lag}" for name, lag in lags.items())
-    return Text(f"{rate:,.0f} events/s in; lag: {behind}; held: {held}", no_wrap=True, overflow="ellipsis")
+def _standing(worker: Worker, name: str, lag: int) -> str:
+    runner = worker.runners.get(name)
+    if name in worker.stopped:
+        return "stopped"
+    return f"{lag} (down)" if runner is not None and runner.status.broken is not None else str(lag)
+
+
+def _line(rate: float, standing: dict[str, str], held: int) -> Text:
+    behind = ", ".join(f"{name} {said}" for name, said in standing.items() if said != "0") or "none"
+    return Text(f"{rate:,.0f} events/s in; held: {held}; lag: {behind}", no_wrap=True, overflow="ellipsis")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

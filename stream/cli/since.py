@@ -1,4 +1,4 @@
-"""--since: a moment, as people write it."""
+"""--since and --until: moments, as people write them."""
 
 import re
 import time
@@ -24,9 +24,19 @@ def moment(text: str, now: float) -> float | None:
     return now - float(found[1]) * _UNITS[found[2].lower()]
 
 
-def since_option(help: str) -> Callable[[Command], Command]:
+def since_option(help: str, required: bool = False) -> Callable[[Command], Command]:
     """Adds --since, as the argument `since`: seconds since the epoch, or None."""
-    return click.option("--since", metavar="TIME", callback=_read, help=f'{help} ISO time, or like "2h ago".')
+    return _option("--since", help, required)
+
+
+def until_option(help: str) -> Callable[[Command], Command]:
+    """Adds --until, as the argument `until`: the same."""
+    return _option("--until", help, False)
+
+
+def _option(name: str, help: str, required: bool) -> Callable[[Command], Command]:
+    said = f'{help} ISO time, or like "2h ago".'
+    return click.option(name, metavar="TIME", callback=_read, required=required, help=said)
 
 
 def _read(context: click.Context, option: click.Parameter, text: str | None) -> float | None:

@@ -47,8 +47,13 @@ def who() -> str:
 
 async def note(store: Store, what: str, subjects: Iterable[str]) -> None:
     """Leaves a line of audit for each of the people, before anything of them is shown or changed."""
-    for one in subjects:
-        await store.requests.note(who(), what, store.people.hash(one), time.time())
+    await note_each(store, [(what, one) for one in subjects])
+
+
+async def note_each(store: Store, lines: Iterable[tuple[str, str]]) -> None:
+    """Leaves lines of audit, each with what is done and whom it is about, before it is."""
+    hashed = [(what, store.people.hash(subject)) for what, subject in lines]
+    await store.requests.note_all(who(), hashed, time.time())
 
 
 def named(identifier: str, space: str | None) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from stream.app import build, limits
+from stream.app import limits
+from stream.building import build
 from stream.config import load
 from stream.errands import Errands
 from stream.worker import Worker
@@ -83,7 +84,7 @@ def stream(folder: Path, run: Callable[..., Result]) -> Command:
 def carried_out(system: Embedded, folder: Path) -> Callable[[Awaitable[Result]], Awaitable[Result]]:
     """Takes the steps of a running process until a command has its answer."""
     config = load(folder / "stream.toml")
-    worker = Worker(system.around, build(config), config.publish.profile)
+    worker = Worker(system.around, build(config).projections, config.publish.profile)
     worker.projectors.update(system.projectors)
     errands = Errands(system.around, worker, limits(config))
 

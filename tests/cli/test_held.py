@@ -1,12 +1,19 @@
 """stream held: what a processor could not deal with is seen, mended, tried again, dropped."""
 
+import itertools
 import json
 import sys
 
 import pytest
 
+from stream.cli.text import when
+from stream.message import Delivery, Message, Partition
+from stream.store.held import Held
+from stream.store.lanes import Lane
 from tests.cli.conftest import NOW
 from tests.embedded import message
+
+CHANGED = Partition("person.changed", 0)
 
 
 async def die(system, *deaths, user="ada"):
@@ -33,7 +40,7 @@ async def test_the_list_names_processor_reason_and_place_and_nobody(system, stre
     result = await stream("held", "list")
     assert result.exit_code == 0
     head, *lines = result.stdout.splitlines()
-    assert head.split() == ["ID", "PROCESSOR", "REASON", "WHERE", "SINCE", "ATTEMPTS"]
+    assert head.split() == ["ID", "PROCESSOR", "REASON", "WHERE", "SINCE", "ATTEMPTS", "STATE", "NEXT", "TRY"]
     assert [line.split()[:3] for line in lines] == [["1", "fragile", "odd"], ["2", "fragile", "bug:KeyError"]]
     assert lines[0].split()[3].startswith("segment.track/")
     assert "ada" not in result.stdout
@@ -121,6 +128,99 @@ async def test_dropping_needs_a_reason_which_is_audited(system, stream, carried_
     assert await audit(system) == ["held drop 1: a test of ours"]
 
 
+async def wait(system, user, *reasons, attempts=0, due=NOW):
+    """What a runner keeps of a person whose deliveries failed: the first with its reason, others behind it."""
+    store, subject = system.store, f"user:{user}"
+    offsets = itertools.count(len(await store.held.page()))
+    rows = [
+        Held(
+            processor="audiences.crm",
+            delivery=Delivery(Message("person.changed", subject.encode(), b"{}"), CHANGED, next(offsets), NOW),
+            lane=subject,
+            subject=subject,
+            time=NOW,
+            reason=reason,
+            state="waiting",
+            since=NOW,
+        )
+        for reason in reasons
+    ]
+    lane = Lane(name=subject, partition=CHANGED, attempts=attempts, due=due, reason=reasons[0], since=NOW)
+    async with store.db.write() as tx:
+        await store.held.add(tx, rows)
+        await store.lanes.put(tx, "audiences.crm", lane)
+
+
+async def test_what_waits_says_when_it_is_tried_next_and_what_is_dead_does_not(system, stream):
+    await die(system, "odd")
+    await wait(system, "bob", "http_503", "behind", attempts=3, due=NOW + 60)
+    found = json.loads((await stream("held", "list", "--json")).stdout)
+    assert [(one["state"], one["lane"] and one["lane"]["next"] - NOW) for one in found] == [
+        ("dead", None),
+        ("waiting", 60.0),
+        ("waiting", 60.0),
+    ]
+    assert found[1]["lane"] == {"attempts": 3, "reason": "http_503", "next": NOW + 60}
+    assert await held(stream, "--state", "dead") == [(1, "odd")]
+    assert await held(stream, "--state", "waiting", "--reason", "behind") == [(3, "behind")]
+    assert await held(stream, "--state", "waiting", "--processor", "fragile") == []
+    shown = (await stream("held", "show", 3)).stdout
+    assert f"lane       next try {when(NOW + 60)}, attempts: 3, http_503\n" in shown
+    assert "bob" not in (await stream("held", "list")).stdout
+
+
+async def test_lanes_are_told_by_whose_turn_is_next_and_name_nobody(system, stream):
+    await wait(system, "bob", "http_503", "behind", attempts=3, due=NOW + 60)
+    await wait(system, "eve", "http_400", attempts=1, due=NOW + 5)
+    result = await stream("held", "list", "--lanes")
+    head, *lines = result.stdout.splitlines()
+    assert head.split() == ["FIRST", "PROCESSOR", "WAITING", "ATTEMPTS", "NEXT", "TRY", "REASON", "SINCE"]
+    assert [line.split() for line in lines] == [
+        ["3", "audiences.crm", "1", "1", when(NOW + 5), "http_400", when(NOW)],
+        ["1", "audiences.crm", "2", "3", when(NOW + 60), "http_503", when(NOW)],
+    ]
+    narrowed = json.loads((await stream("held", "list", "--lanes", "--reason", "http_503", "--json")).stdout)
+    assert [(one["first"], one["waiting"]) for one in narrowed] == [(1, 2)]
+    assert (await stream("held", "list", "--lanes", "--processor", "none")).stdout == "no lane is held\n"
+    assert "There are more: --limit" in (await stream("held", "list", "--lanes", "--limit", 1)).stdout
+    assert (await stream("held", "list", "--lanes", "--state", "dead")).exit_code == 2
+
+
+async def test_all_of_a_person_is_retried_in_order_under_all_linked_ids_and_nothing_of_others(
+    system, stream, carried_out
+):
+    await system.send(message("identify", NOW - 1, userId="ada", anonymousId="9"))
+    await die(system, None, "odd")
+    await die(system, "odd", user="eve")
+    await system.send(message("track", NOW + 9, anonymousId="9", event="A"))
+    await system.read()
+    result = await carried_out(stream("held", "retry", "--person", "ada"))
+    assert (result.exit_code, result.stdout.splitlines()) == (1, ["1, 4: held:bug:KeyError", "2: held:odd"])
+    assert await audit(system, "eve") == []
+    narrowed = await carried_out(stream("held", "retry", "--person", "anon:9", "--reason", "odd"))
+    assert narrowed.stdout == "2: held:odd\n"
+    nobody = await stream("held", "retry", "--person", "bob")
+    assert (nobody.exit_code, nobody.stderr) == (1, "Error: nothing is held there; `stream held list` shows what is\n")
+
+
+async def test_of_a_lane_only_the_last_is_asked_for_since_those_before_it_come_first(system, stream):
+    await wait(system, "bob", "http_503", "behind", "behind")
+    await wait(system, "eve", "http_503")
+    await die(system, "odd", "odd")
+    result = await stream("held", "retry", "--all", "--wait", 0, "--json")
+    assert [one["about"] for one in json.loads(result.stdout)] == ["3 and 2 before it", "4", "5", "6"]
+    assert [one.args["id"] for one in await system.store.requests.open()] == [3, 4, 5, 6]
+    assert await audit(system, "bob") == ["held retry 1", "held retry 2", "held retry 3"]
+
+
+async def test_all_that_is_held_is_retried_a_page_at_a_time(system, stream, carried_out, monkeypatch):
+    monkeypatch.setattr("stream.cli.mend._PAGE", 2)
+    await die(system, "odd", "odd", None)
+    result = await carried_out(stream("held", "retry", "--all"))
+    assert (result.exit_code, result.stdout.splitlines()) == (1, ["1, 2: held:odd", "3: held:bug:KeyError"])
+    assert await audit(system) == ["held retry 1", "held retry 2", "held retry 3"]
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -160,6 +260,7 @@ async def test_the_editor_opens_on_the_bytes_and_what_it_saves_is_kept(system, s
         (["retry", 7], 1, "7 is not held"),
         (["retry"], 2, "which ones?"),
         (["retry", 7, "--processor", "fragile"], 2, "which ones?"),
+        (["retry", 7, "--all"], 2, "which ones?"),
         (["edit", 7, "--file", "-"], 1, "7 is not held"),
     ],
 )

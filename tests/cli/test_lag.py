@@ -1,8 +1,13 @@
 """stream lag"""
 
 import json
+import time
 
-from tests.cli.conftest import NOW
+from stream.cli.text import when
+from stream.message import Partition
+from stream.store.lanes import Lane
+from stream.store.statuses import Status
+from tests.cli.conftest import CONFIG, NOW
 from tests.embedded import message
 
 
@@ -56,3 +61,48 @@ async def test_before_the_first_run_it_says_which_file_it_looked_for(stream, fol
         1,
         f"Error: there is no log at {folder}/log.db; `stream run` makes one\n",
     )
+
+
+FORWARD = '[processors.forward.copy]\nurl = "https://hooks.example.com/in"\n'
+
+
+async def destination(stream):
+    found, _ = await lag(stream)
+    line = next(
+        line for line in (await stream("lag")).stdout.splitlines() if line.startswith("forward.copy") and "-" in line
+    )
+    return found["forward.copy"]["acting"], line
+
+
+async def test_of_a_reactor_it_says_what_the_running_process_says_and_what_the_store_holds(system, stream, folder):
+    (folder / "stream.toml").write_text(CONFIG + FORWARD)
+    acting, line = await destination(stream)
+    assert (acting["breaker"], acting["said"], acting["held_lanes"]) == ("unknown", None, 0)
+    assert "no process says" in line
+    now = time.time()
+    await system.store.statuses.keep({"forward.copy": Status()}, now)
+    acting, line = await destination(stream)
+    assert (acting["breaker"], acting["oldest_open_s"], acting["said"]) == ("closed", None, now)
+    assert line.split() == ["forward.copy", "answers", "-", "0", "-"]
+    await system.store.statuses.keep({"forward.copy": Status(broken=now - 60, probe=now + 5, oldest=now - 90)}, now)
+    lane = Lane(name="ada", partition=Partition("segment.track", 0), due=NOW + 7, reason="http_500", since=NOW)
+    async with system.store.db.write() as tx:
+        await system.store.lanes.put(tx, "forward.copy", lane)
+    acting, line = await destination(stream)
+    assert (acting["breaker"], acting["open_since"], acting["next_probe"]) == ("open", now - 60, now + 5)
+    assert 90 <= acting["oldest_open_s"] < 150
+    assert (acting["held_lanes"], acting["next_retry"]) == (1, NOW + 7)
+    assert f"down since {when(now - 60)}, next probe {when(now + 5)}" in line and line.endswith(
+        f"1           {when(NOW + 7)}"
+    )
+    found, _ = await lag(stream)
+    assert found["profiles"]["acting"] is None
+
+
+async def test_a_status_that_nobody_says_any_more_is_not_believed(system, stream, folder):
+    (folder / "stream.toml").write_text(CONFIG + FORWARD)
+    old = time.time() - 11
+    await system.store.statuses.keep({"forward.copy": Status(broken=old, probe=old, oldest=old)}, old)
+    acting, line = await destination(stream)
+    assert (acting["breaker"], acting["open_since"], acting["oldest_open_s"]) == ("unknown", None, None)
+    assert acting["said"] == old and f"no process has said since {when(old)}" in line

@@ -9,6 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+SENDING = """
+[receiver]
+port = 0
+[processors.profiles]
+[processors.consent]
+[processors.deletion]
+[processors.forward.a]
+url = "http://127.0.0.1:1/"
+allow_private = true
+[processors.forward.b]
+url = "http://127.0.0.1:1/"
+"""
 
 
 async def started(folder: Path, text: str, *words: str) -> tuple[asyncio.subprocess.Process, list[str]]:
@@ -62,10 +74,27 @@ async def test_without_any_secret_it_offers_a_request(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "processors", "takes"),
-    [(["receiver"], [], ["/segment", "/v1"]), (["profiles"], ["profiles"], [])],
+    [
+        (["receiver"], [], ["/segment", "/v1"]),
+        (["profiles"], ["profiles"], []),
+        (["forward.a", "profiles"], ["profiles", "forward.a"], []),
+        (["forward"], ["forward.a", "forward.b"], []),
+    ],
 )
 async def test_with_names_it_runs_those_parts_alone(tmp_path, words, processors, takes):
-    process, [line] = await started(tmp_path, "[receiver]\nport = 0\n", *words, "--json")
+    process, [line] = await started(tmp_path, SENDING, *words, "--json")
     await ended(process)
     found = json.loads(line)
     assert (found["processors"], list(found["takes"]), found["receiver"] is None) == (processors, takes, not takes)
+
+
+@pytest.mark.slow
+async def test_while_it_runs_lag_says_how_its_reactors_stand(tmp_path, run):
+    process, _ = await started(tmp_path, SENDING, "--json")
+    acting = {"breaker": "unknown"}
+    async with asyncio.timeout(20):
+        while acting["breaker"] == "unknown":
+            result = await asyncio.to_thread(run, "--config", tmp_path / "stream.toml", "lag", "--json")
+            acting = {one["processor"]: one["acting"] for one in json.loads(result.stdout)["processors"]}["forward.a"]
+    await ended(process)
+    assert (acting["breaker"], acting["oldest_open_s"], acting["held_lanes"]) == ("closed", None, 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ from stream import topics, walker
 from stream.commits import Commits
 from stream.config import LaneConfig
 from stream.errors import Dead, Retry
-from stream.message import Partition
+from stream.message import Message, Partition
 from stream.person import Person
 from stream.processor import Want
 from stream.runner import Runner
 from stream.store.walks import Walk
 from stream.walker import Walker
-from tests.embedded import Clock
-from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify
-from tests.engine.test_syncer_people import Choosy, seen_as
+from tests.embedded import Clock, message
+from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify, opt_out
+from tests.engine.test_syncer_people import Choosy, forget, seen_as
 
 NOW = 1_000_000.0
 
@@ -36,7 +36,9 @@ class Walking:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, folder: Path, sync: Lists, clock: Clock | None = None, **config: Any) -> AsyncIterator["Walking"]:
+    async def open(
+        cls, folder: Path, sync: Lists, clock: Clock | None = None, **config: Any
+    ) -> AsyncIterator["Walking"]:
         """On the files of this folder."""
         async with System.open(folder, sync, clock) as system, cls.of(system, **config) as walking:
             yield walking
@@ -251,3 +253,66 @@ async def test_a_walk_asks_once_what_is_wanted_of_somebody_who_does_not_differ(t
         sync.asked = 0
         await walking.walker.step()
         assert sync.asked == 20
+
+
+async def unknown(system: System) -> None:
+    """A state that was restored: of one thing nobody knows what was told."""
+    async with system.embedded.store.db.write() as tx:
+        await tx.run("UPDATE confirmed SET value = NULL WHERE address = 'email:3@b.c'")
+
+
+async def forgotten(system: System) -> None:
+    """Nothing was ever told of one of them, as far as is known."""
+    async with system.embedded.store.db.write() as tx:
+        await tx.run("DELETE FROM confirmed WHERE address = 'email:3@b.c'")
+
+
+def anonymous_opt_out(anonymous: str, at: float) -> Message:
+    """No more e-mail, says somebody."""
+    return message("track", at, anonymousId=anonymous, event="Email Unsubscribed")
+
+
+def sent(*messages: Message) -> Callable[[System], Awaitable[None]]:
+    """These come in, and nobody looks."""
+    return lambda system: system.send(*messages)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(sent(audience("003", NOW + 5, False)), id="left"),
+        pytest.param(sent(audience("003", NOW + 5, True, "more")), id="entered"),
+        pytest.param(sent(opt_out("003", NOW + 5)), id="opted out"),
+        pytest.param(sent(identify("003", NOW + 5, "new@b.c")), id="another address"),
+        pytest.param(sent(identify("new", NOW + 5, "n@b.c"), audience("new", NOW + 5, True)), id="somebody new"),
+        pytest.param(sent(seen_as("9", "003", NOW + 5), anonymous_opt_out("9", NOW + 6)), id="linked to who opted out"),
+        pytest.param(sent(identify("bob", NOW + 5, "3@b.c"), opt_out("bob", NOW + 6)), id="shares with who opted out"),
+        pytest.param(sent(forget("003", NOW)), id="to be deleted"),
+        pytest.param(unknown, id="unknown"),
+        pytest.param(forgotten, id="forgotten"),
+    ],
+)
+async def test_whatever_changed_since_the_last_walk_the_next_one_sees(
+    tmp_path: Path, change: Callable[[System], Awaitable[None]]
+) -> None:
+    sync = Bounded(Crm())
+    async with Walking.open(tmp_path, sync) as walking:
+        system, store = walking.system, walking.system.embedded.store
+        await people(system, 6)
+        await walking.walker.step()  # they differ
+        for _ in range(2):  # and now they do not; and then nobody needs to be looked at
+            sync.asked = 0
+            await store.walks.ask("audiences.crm", "me", False, system.clock.now)
+            await walking.walker.step()
+        assert sync.asked == 0
+        before = len(system.wire.asked)
+        await change(system)
+        await store.walks.ask("audiences.crm", "me", False, system.clock.now)
+        walk = asyncio.create_task(walking.walker.step())
+        while not walk.done():
+            await system.passes(1)
+        assert len(system.wire.asked) > before
+        fresh = Walker(system.syncing, walking.runner, system.embedded.around)
+        await store.walks.ask("audiences.crm", "me", False, system.clock.now)
+        await fresh.step()
+        assert (await walking.last()).differed == 0

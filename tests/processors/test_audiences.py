@@ -2,6 +2,8 @@ import pytest
 
 from processors import audiences
 from processors.audiences import Audiences
+from stream.building import Setting
+from stream.config import Config
 from stream.errors import ConfigError
 
 
@@ -168,5 +170,5 @@ def test_ordinary_events_are_skipped_and_load_no_rows(projection, event, run):
 
 def test_it_has_no_settings():
     with pytest.raises(ConfigError, match=r"processors\.audiences\.lenient"):
-        audiences.build(None, {"lenient": True})
-    assert [built.name for built in audiences.build(None, {})] == ["audiences"]
+        audiences.build(Setting(Config(), {}), {"lenient": True})
+    assert [built.name for built in audiences.build(Setting(Config(), {}), {})] == ["audiences"]

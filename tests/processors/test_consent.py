@@ -2,6 +2,8 @@ import pytest
 
 from processors import consent
 from processors.consent import PREFERENCES_UPDATED, Consent, Settings
+from stream.building import Setting
+from stream.config import Config
 from stream.errors import ConfigError
 
 
@@ -192,7 +194,7 @@ def test_a_consent_of_nobody_is_skipped(projection, event, run):
 
 
 def test_conventions_come_from_the_settings(event, run):
-    [built] = consent.build(None, {"given_by": {"vip_mails": "list:vip"}})
+    [built] = consent.build(Setting(Config(), {}), {"given_by": {"vip_mails": "list:vip"}})
     assert subscriptions(run(built, [event("identify", userId="u1", traits={"vip_mails": True})])) == {
         "list:vip": "subscribed"
     }
@@ -211,4 +213,4 @@ def test_conventions_come_from_the_settings(event, run):
 )
 def test_a_wrong_setting_is_named(settings, named):
     with pytest.raises(ConfigError, match=named):
-        consent.build(None, settings)
+        consent.build(Setting(Config(), {}), settings)

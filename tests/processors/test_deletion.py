@@ -4,6 +4,8 @@ import pytest
 
 from processors import deletion
 from processors.deletion import Deletion
+from stream.building import Setting
+from stream.config import Config
 from stream.errors import ConfigError
 from stream.events import decode
 from stream.message import Message
@@ -82,4 +84,4 @@ def test_a_delete_of_nobody_is_kept_as_dead(projection, event, run, ids):
 def test_it_has_no_settings_and_no_rows(projection, event):
     assert projection.subjects(event("delete", userId="u1")) == ()
     with pytest.raises(ConfigError, match=r"processors\.deletion\.wait"):
-        deletion.build(None, {"wait": 1})
+        deletion.build(Setting(Config(), {}), {"wait": 1})

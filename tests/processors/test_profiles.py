@@ -1,9 +1,8 @@
-from types import SimpleNamespace
-
 import pytest
 
 from processors import profiles
 from processors.profiles import MAX_EVENT_NAMES, MAX_TRAITS, Profiles
+from stream.building import Setting
 from stream.config import Config, IdentityConfig
 from stream.errors import ConfigError
 
@@ -235,7 +234,7 @@ def test_an_event_of_nobody_is_skipped(projection, event, run):
 
 
 def test_it_is_built_with_the_identity_of_the_configuration_and_no_settings(event, run):
-    app = SimpleNamespace(config=Config(identity=IdentityConfig(alias=True)))
+    app = Setting(Config(identity=IdentityConfig(alias=True)), {})
     [built] = profiles.build(app, {})
     assert ("anon:a1", "user:u1") in run(built, [event("alias", userId="u1", previousId="a1")]).links
     with pytest.raises(ConfigError, match=r"processors\.profiles\.capp"):
