@@ -26,14 +26,15 @@ _FOR_EVER = 3_600.0
 class Answer(Struct, frozen=True, kw_only=True):
     """How to answer. `effect`: does the destination do what it was asked: at once ("before" the delay), "after" the
     delay, or "never"; by default at once for a status below 400, else never. `ends`: "whole", "cut" (half of the body,
-    then closed), "reset" (no byte, the connection is reset) or "hang" (no byte until the destination closes)."""
+    then closed), "endless" (the body again and again), "raw" (the body is all that is written, the status line as
+    well), "reset" (no byte, the connection is reset) or "hang" (no byte until the destination closes)."""
 
     status: int = 200
     headers: dict[str, str] = {}
     body: bytes = b'{"ok":true}'
     delay: float = 0.0
     effect: Literal["before", "after", "never"] | None = None
-    ends: Literal["whole", "cut", "reset", "hang"] = "whole"
+    ends: Literal["whole", "cut", "endless", "raw", "reset", "hang"] = "whole"
 
     @property
     def takes_effect(self) -> str:
@@ -143,6 +144,10 @@ class Destination(MailingList):
                 _reset(request)
             case "cut":
                 return await _cut(request, answer)
+            case "endless":
+                return await _endless(request, answer)
+            case "raw":
+                return _raw(request, answer)
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     async def _wait(self, seconds: float) -> None:
@@ -214,3 +219,21 @@ async def _cut(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.close()
     return response
+
+
+async def _endless(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        while request.transport is not None and not request.transport.is_closing():
+            await response.write(answer.body * 1_000)
+            await asyncio.sleep(0.01)
+    return response
+
+
+def _raw(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.write(answer.body)
+        request.transport.close()
+    return web.Response()

@@ -1,15 +1,20 @@
 """The rules of the house that a machine can hold: where imports point, what the core may do, how large things get."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted(file for folder in ("stream", "processors", "examples") for file in (ROOT / folder).rglob("*.py"))
+FILES = sorted(
+    file for folder in ("stream", "processors", "connectors", "examples") for file in (ROOT / folder).rglob("*.py")
+)
 
 LINES, STATEMENT_LINES, PARAMETERS = 250, 30, 5
 EXCEPTIONS: dict[str, str] = {}
@@ -35,6 +40,17 @@ def test_imports_point_down():
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(cache_dir=None))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_picture_of_imports_is_what_is_checked():
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [found] = [one["layers"] for one in layers if one["type"] == "layers"]
+    place = {module: number for number, layer in enumerate(found) for module in re.findall(r"\w+", layer)}
+    picture = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
+    groups = [re.findall(r"\w+", group) for group in picture.split("→")]
+    assert {name for group in groups for name in group} <= place.keys() | {"headers"}
+    for above, below in pairwise(groups):
+        assert max(place[name] for name in above) < min(place[name] for name in below), (above, below)
 
 
 def test_the_core_never_waits_and_has_no_clock_network_or_disk():

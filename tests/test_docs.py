@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -10,14 +11,17 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 import stream
-from processors import consent, profiles
+from processors import audiences, consent, forward, profiles
 from stream import config, events, headers, loading, topics
+from stream.building import Setting, build
 from stream.cli import main
-from stream.core import envelope
+from stream.core import envelope, filters
 from stream.core.sheet import Changes, Loaded, Sheet
 from stream.log.sqlite import SqliteLog
 from stream.message import Message
+from stream.person import Person
 from stream.receiver import answer, application
+from stream.sending import Http
 from stream.telemetry import Metrics, registry
 from tests.embedded import Embedded, message
 
@@ -26,6 +30,11 @@ FILES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OPERATING = (ROOT / "docs" / "operating.md").read_text()
 PROCESSORS = (ROOT / "docs" / "processors.md").read_text()
 MADE = ("processors/NAME.py", "processors/orders.py", "benchmarks/results.json")  # by users, by `make bench`
+SECRETS = ("SEGMENT_SECRET", "CHAT_PATH", "BILLING_SECRET", "LETTERS_TOKEN", "ADS_SECRET", "ADS_KEY")  # in examples
+SHOWN = {
+    "README.md": ["orders"],
+    "docs/processors.md": ["orders", "signups", "crm"],
+}
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 
 
@@ -67,8 +76,10 @@ def first_column(text, heading, number=0):
 
 def settings():
     """Every setting with its default, by its path in stream.toml."""
-    kinds = {name: type(getattr(config.Config(), name)) for name in ("receiver", "log", "store", "identity", "publish")}
-    kinds |= {"sources.NAME": config.SourceConfig, "processors.consent": consent.Settings}
+    sections = ("receiver", "log", "store", "identity", "publish", "gate")
+    kinds = {name: type(getattr(config.Config(), name)) for name in sections}
+    kinds |= {"sources.NAME": config.SourceConfig, "purposes.NAME": config.PurposeConfig}
+    kinds |= {"processors.consent": consent.Settings}
     return {
         f"{path}.{name}": value for path, kind in kinds.items() for name, value in msgspec.to_builtins(kind()).items()
     }
@@ -80,7 +91,9 @@ def commands(group=main, name="stream"):
         typed = f"{name} {word}"
         if isinstance(command, click.Group):
             yield from commands(command, typed)
-            if not command.invoke_without_command:
+            if not (
+                command.invoke_without_command and options(command) - {"--json"}
+            ):  # or it is short for one of those
                 continue
         yield typed, command
 
@@ -113,6 +126,30 @@ def test_every_setting_is_documented_with_its_default():
     assert len(rows) == len(dict(rows))
     written = {name: msgspec.toml.decode(f"value = {default}")["value"] for name, default in rows}
     assert written == {name: list(v) if isinstance(v, tuple) else v for name, v in settings().items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "heading", "kind"),
+    [
+        (OPERATING, "### Of each sync and reactor", config.LaneConfig),
+        (PROCESSORS, "### profiles", profiles.Settings),
+        (PROCESSORS, "### audiences", audiences.Settings),
+        (PROCESSORS, "### consent", consent.Carried),
+        (PROCESSORS, "### forward", forward.Settings),
+    ],
+)
+def test_every_setting_of_a_sync_or_reactor_is_documented_with_its_default(text, heading, kind):
+    [rows] = [t for t in tables(section(text, heading)) if set(named(t[0][0])) & set(kind.__struct_fields__)]
+    written = {named(row[0])[0]: named(row[1]) for row in rows}
+    actual = {field.name: field for field in msgspec.structs.fields(kind)}
+    assert written.keys() == actual.keys()
+    for name, default in written.items():
+        assert (not default) == actual[name].required, name
+        if default:
+            [value] = msgspec.toml.decode(f"value = {default[0]}").values()
+            made = actual[name].default_factory
+            right = actual[name].default if made is msgspec.NODEFAULT else made()
+            assert value == (list(right) if isinstance(right, tuple) else right), name
 
 
 def test_every_limit_that_is_explained_is_a_setting_or_no_setting_at_all():
@@ -159,6 +196,12 @@ def test_every_metric_is_documented_with_its_labels():
     assert {named(row[0])[0]: named(row[1]) for row in rows} == found
 
 
+def test_every_metric_is_of_something():
+    code = "\n".join(file.read_text() for file in (ROOT / "stream").rglob("*.py") if file.name != "telemetry.py")
+    used = set(re.findall(r"metrics\.(\w+)", code))
+    assert {name for name, metric in vars(Metrics(CollectorRegistry())).items() if name != "registry"} <= used
+
+
 def test_every_metric_of_the_process_is_documented():
     lines = generate_latest(registry()).decode().splitlines()
     told = {line.split()[0] for line in lines if not line.startswith("#")}
@@ -171,7 +214,7 @@ def test_every_metric_topic_and_setting_that_is_mentioned_exists(file):
     metrics = first_column(OPERATING, "## Metrics")
     assert set(re.findall(r"\bstream_[a-z_]+", text)) <= metrics | {name.removesuffix("_total") for name in metrics}
     assert set(re.findall(r"`((?:segment|person)\.(?!toml|md|py)[a-z]+)`", text)) <= set(topics.ALL)
-    dotted = re.findall(r"`((?:receiver|log|store|identity|publish)\.[a-z_]+)`", text)
+    dotted = re.findall(r"`((?:receiver|log|store|identity|publish|gate)\.[a-z_]+)`", text)
     assert {name for name in dotted if not name.endswith((".db", ".py"))} <= settings().keys()
     bracketed = re.findall(r"`\[(\w+)\] (\w+)", text)
     assert {f"{table}.{key}" for table, key in bracketed} <= settings().keys()
@@ -213,11 +256,38 @@ async def test_every_path_and_status_is_documented(tmp_path):
         assert f"`{code}` ({status})" in text, code
 
 
-@pytest.mark.parametrize("name", config.Config().processors)
-def test_every_reason_of_a_built_in_projection_is_documented(name):
+@pytest.mark.parametrize("name", [*config.Config().processors, "forward"])
+def test_every_reason_of_a_built_in_processor_is_documented(name):
     source = (loading.built_in() / f"{name}.py").read_text()
     number = len(tables(section(PROCESSORS, f"### {name}"))) - 1
     assert first_column(PROCESSORS, f"### {name}", number) == reasons(source)
+
+
+def test_every_reason_that_the_engine_ends_or_puts_off_a_delivery_with_is_documented():
+    code = "\n".join(file.read_text() for file in (ROOT / "stream").rglob("*.py") if file.name != "errors.py")
+    code = code.replace("{name}", "{profiles,consent,deletion}")
+    found = {"Skip": {"deleted", *_GATE}, "Retry": {"behind"}, "Dead": {"http_", "bug:", "cannot:"}}
+    for kind, reason in re.findall(r'\b(Retry|NotYet|Dead|Skip)\(f?"([^"]+)"', code):
+        found["Retry" if kind == "NotYet" else kind] |= set(_spelled(reason))
+    skipped, waiting, dead = tables(section(OPERATING, "### Fates"))
+    found["Skip"] |= {reason.removeprefix("skipped:") for reason in re.findall(r'"(skipped:\w+)"', code)}
+    found["Dead"] -= {"no_value", "bad_url", "bad_header"}  # of a connector: docs/connectors.md
+    for rows, kind in ((skipped, "Skip"), (waiting, "Retry"), (dead, "Dead")):
+        assert {name for row in rows for name in named(row[0])} == found[kind]
+
+
+_GATE = set(re.findall(r'"(deleted|deleting|consent_held|shared)"', (ROOT / "stream/answering.py").read_text())) | set(
+    re.findall(r'= "(\w+)", "(\w+)", "(\w+)"', (ROOT / "stream/purpose.py").read_text())[0]
+)
+
+
+def _spelled(reason):
+    """The reasons that a formatted one stands for; what is not known before ends it."""
+    head, brace, rest = reason.partition("{")
+    names, _, tail = rest.partition("}")
+    if not brace:
+        return [reason]
+    return [f"{head}{name}{tail}" for name in names.split(",")] if "," in names else [head]
 
 
 def test_every_cap_is_documented():
@@ -233,17 +303,46 @@ def test_every_field_of_an_event_is_documented():
     assert all(hasattr(event, field) for field in fields)
 
 
+def test_every_field_of_a_person_is_documented():
+    assert first_column(PROCESSORS, "## The person") == {*Person.__struct_fields__, *public(Person)}
+
+
+def test_what_an_author_is_given_is_documented():
+    engine = {"usual_lanes", "found_lanes", "found_limits"}
+    setting = Setting(config.Config(), {})
+    assert first_column(PROCESSORS, "## Settings") == public(setting) - engine
+    sends = {name.partition("(")[0] for name in first_column(PROCESSORS, "## A reactor", 1)}
+    assert sends == public(Http)
+
+
+def test_what_an_author_may_write_into_a_sync_or_a_reactor_is_documented():
+    told = {name.partition("(")[0] for name in first_column(PROCESSORS, "## A sync")}
+    assert told == public(stream.Sync) | set(stream.Sync.__annotations__)
+    assert first_column(PROCESSORS, "## A sync", 1) == set(stream.Want.__struct_fields__)
+    told = {name.partition("(")[0] for name in first_column(PROCESSORS, "## A reactor")}
+    assert told == public(stream.Reactor) | set(stream.Reactor.__annotations__)
+
+
+def test_every_operator_and_path_of_a_filter_is_documented():
+    text = section(PROCESSORS, "### forward")
+    [rows] = [rows for rows in tables(text) if named(rows[0][0]) == ["equals"]]
+    assert {named(row[0])[0] for row in rows} == set(filters._TESTS)
+    paths = set(named(text.partition("A path is one of")[2].partition(", with dots")[0]))
+    assert paths == {*filters.FIELDS, *filters.OBJECTS}
+
+
 def test_every_public_name_is_documented_and_there_are_few():
-    assert set(named(section(PROCESSORS, "## Public names"))) - {"stream"} == set(stream.__all__)
+    told = {name for name in named(section(PROCESSORS, "## Public names")) if not name.startswith("stream")}
+    assert told == set(stream.__all__)
     assert len(stream.__all__) <= 15
 
 
 def test_what_an_author_may_write_into_a_projection_is_documented():
-    own = {"name", "topics", "handle", "subjects", "refused", "link", "forget", "address"}
+    own = {"name", "topics", "handle", "subjects", "refused", "link", "identify", "forget", "address"}
     engine = {"batch", "bound_to", "tables"}
     assert public(stream.Projection) | {"name", "batch"} == own | engine
-    assert own - {"link", "forget", "address"} <= {
-        name.partition("(")[0] for name in first_column(PROCESSORS, "## What a projection declares")
+    assert own - {"link", "identify", "forget", "address"} <= {
+        name.partition("(")[0] for name in first_column(PROCESSORS, "## A projection")
     }
 
 
@@ -258,7 +357,7 @@ async def test_every_facet_is_documented(tmp_path):
     facets = {facet for one in changed for facet in one["facets"]}
     [line] = [line for line in GLOSSARY.splitlines() if line.startswith("| **facet**")]
     assert facets == set(named(line))
-    assert facets <= set(named(section(PROCESSORS, "## What `handle` may do")))
+    assert facets <= set(named(section(PROCESSORS, "### What `handle` may do")))
 
 
 def test_the_words_of_the_glossary_are_in_order_and_each_is_there_once():
@@ -292,16 +391,23 @@ def test_every_file_that_is_mentioned_exists(file):
             assert [one for one in (path, *beside) if not list(ROOT.glob(one.rstrip("/")))] == []
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/processors.md"])
-def test_the_example_is_shown_as_it_is(file):
-    assert (ROOT / "examples" / "orders.py").read_text() in blocks((ROOT / file).read_text(), "python")
+@pytest.mark.parametrize(("file", "name"), [(file, name) for file, names in SHOWN.items() for name in names])
+def test_the_example_is_shown_as_it_is(file, name):
+    assert (ROOT / "examples" / f"{name}.py").read_text() in blocks((ROOT / file).read_text(), "python")
+
+
+@pytest.mark.parametrize(("name", "lines"), [("signups", 15), ("crm", 20)])
+def test_the_examples_are_short(name, lines):
+    code = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
+    assert len([line for line in code if line and not line.startswith('"""')]) <= lines
 
 
 @pytest.mark.parametrize("block", blocks(PROCESSORS, "python"))
 def test_every_example_in_the_documentation_can_be_imported(block):
     names = {}
     exec(compile(block, "docs/processors.md", "exec"), names)
-    assert "build" not in names or isinstance(names["build"](None, {}), list)
+    app = Setting(config.Config(), {"crm": None, "chat": None})
+    assert "build" not in names or isinstance(names["build"](app, {}), list)
 
 
 def test_the_example_of_registers_does_what_is_said_of_it():
@@ -334,8 +440,11 @@ def test_the_example_of_registers_does_what_is_said_of_it():
 
 @pytest.mark.parametrize("block", [block for file in FILES for block in blocks(file.read_text(), "toml")])
 def test_every_configuration_in_the_documentation_is_one(block, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGMENT_SECRET", "s")
-    (tmp_path / "stream.toml").write_text(block)
-    found = config.load(tmp_path / "stream.toml")
-    if settings := found.processors.get("consent"):
-        assert consent.build(None, settings)
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret-1234")
+    (tmp_path / "processors").mkdir()
+    for example in (ROOT / "examples").glob("*.py"):
+        shutil.copy(example, tmp_path / "processors")
+    asked = "".join(f"[processors.{name}]\n" for name in config.Config().processors if f"rs.{name}]" not in block)
+    (tmp_path / "stream.toml").write_text(f"{asked}{block}")
+    build(config.load(tmp_path / "stream.toml"))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
 
@@ -19,6 +19,7 @@ from stream.store import Store
 from stream.store.database import Transaction
 
 HELD = "held"
+REPEATED = "skipped:repeated"
 
 
 class Ledger(Struct, frozen=True):
@@ -34,7 +35,7 @@ class Ledger(Struct, frozen=True):
 class Part:
     """One partition while this member owns it: what is open of it, and how far it is written."""
 
-    def __init__(self, partition: Partition, owned: Owned, ledger: Ledger, held: Collection[int]) -> None:
+    def __init__(self, partition: Partition, owned: Owned, ledger: Ledger, held: Mapping[int, str]) -> None:
         self.partition = partition
         self.claim = owned.claim
         self.tracker = Tracker(owned.position)
@@ -45,22 +46,27 @@ class Part:
         self.since: float | None = None
         """The oldest of what has ended and is not written yet, by perf_counter."""
         self._ledger = ledger
-        self._held = set(held)
+        self._held = held
+        # A lane gets on in order: whatever came before one that is held has ended, though the position is not past it.
+        self._ended: dict[str, int] = {}
+        for offset, lane in held.items():
+            self._ended[lane] = max(offset, self._ended.get(lane, -1))
         self._fetched: deque[tuple[int, float]] = deque()  # of each fetch: the first offset, and when it was taken
         self._writing: asyncio.Task[None] | None = None
 
-    def open(self, delivery: Delivery) -> bool:
-        """Is this delivery to be acted on? Not if it was fetched before, or lies in held since an earlier run."""
+    def open(self, delivery: Delivery, lane: str) -> bool:
+        """Is this delivery to be acted on? Not if it was fetched before, or if an earlier run has dealt with it."""
         offset = delivery.offset
         if offset < self.tracker.next:
             return False
         self.tracker.open(offset)
         self._ledger.window.more()
-        if offset in self._held:
-            self._held.discard(offset)
-            self.close(offset, HELD)
-            return False
-        return True
+        if not self._ended or offset > self._ended.get(lane, -1):
+            return True
+        self.close(offset, HELD if offset in self._held else REPEATED)
+        if self._ended[lane] == offset:
+            del self._ended[lane]
+        return False
 
     def close(self, offset: int, fate: str) -> None:
         """A delivery has ended. The position past it is written soon."""

@@ -179,12 +179,15 @@ class Runner:
         seen: Part | None = None
         for delivery in deliveries:
             part = parts.get(delivery.partition)
-            if part is None or part.gone or not part.open(delivery):
+            if part is None or part.gone:
+                continue
+            key = lane(delivery)
+            if not part.open(delivery, key):
                 continue
             if part is not seen:
                 part.fetched(delivery)
                 seen = part
-            lanes.put(lane(delivery), Fresh(delivery, part))
+            lanes.put(key, Fresh(delivery, part))
         self._crew.call()
         return len(deliveries)
 

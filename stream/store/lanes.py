@@ -85,14 +85,14 @@ class HeldLanes:
         """A dead delivery waits again, in its place. False: it is not held any more."""
         return await tx.run("UPDATE held SET state = 'waiting' WHERE id = ?", number) == 1
 
-    async def offsets(self, processor: str, partition: Partition, position: int) -> set[int]:
-        """Offsets of a partition, from a position on, of what is held: kept before the position passed them."""
+    async def offsets(self, processor: str, partition: Partition, position: int) -> dict[int, str]:
+        """What is held of a partition from a position on, which has not passed it yet: offset → lane."""
         async with self._db.read() as tx:
             found = await tx.all(
-                "SELECT position FROM held WHERE processor = ? AND topic = ? AND part = ? AND position >= ?",
+                "SELECT position, lane FROM held WHERE processor = ? AND topic = ? AND part = ? AND position >= ?",
                 *(processor, *partition, position),
             )
-        return {offset for (offset,) in found}
+        return dict(found)
 
     async def named(self, processor: str, names: Collection[str]) -> dict[str, Lane]:
         """Those of these lanes that are held."""

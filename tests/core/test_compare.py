@@ -67,6 +67,7 @@ def after(state: dict[Key, Told], sent: list[Wanted]) -> dict[Key, Told]:
     return state | {one.key: Told(*one.key, one.verb, MINE, one.person, one.text) for one in sent}
 
 
+@pytest.mark.slow
 @given(wants(), known(), refusals)
 def test_once_all_of_it_is_sent_nothing_differs(
     wanted: list[Wanted], state: dict[Key, Told], refused: dict[Key, str]
@@ -76,6 +77,7 @@ def test_once_all_of_it_is_sent_nothing_differs(
     assert again.send == []
 
 
+@pytest.mark.slow
 @given(wants(), known(), refusals)
 def test_in_the_end_it_is_as_wanted_where_that_is_allowed_and_nothing_else_of_ours_is_given(
     wanted: list[Wanted], state: dict[Key, Told], refused: dict[Key, str]
@@ -92,12 +94,14 @@ def test_in_the_end_it_is_as_wanted_where_that_is_allowed_and_nothing_else_of_ou
             assert one.value == "false"
 
 
+@pytest.mark.slow
 @given(wants(), known(), refusals)
 def test_what_takes_away_comes_first(wanted: list[Wanted], state: dict[Key, Told], refused: dict[Key, str]) -> None:
     gives = [one.gives for one in compare(together(wanted), state, Answers(refused), MINE).send]
     assert gives == sorted(gives)
 
 
+@pytest.mark.slow
 @given(wants(), known(), refusals)
 def test_what_is_refused_is_never_given(wanted: list[Wanted], state: dict[Key, Told], refused: dict[Key, str]) -> None:
     for everything in (False, True):
@@ -105,6 +109,7 @@ def test_what_is_refused_is_never_given(wanted: list[Wanted], state: dict[Key, T
         assert not [one for one in sent if one.gives and one.key in refused]
 
 
+@pytest.mark.slow
 @given(wants(), known())
 def test_while_the_gate_answers_nobody_nothing_is_given_and_nothing_is_taken_from_who_wants_it(
     wanted: list[Wanted], state: dict[Key, Told]
@@ -116,6 +121,7 @@ def test_while_the_gate_answers_nobody_nothing_is_given_and_nothing_is_taken_fro
     assert closed.waits == any(one.gives for one in opened.send)
 
 
+@pytest.mark.slow
 @given(wants(), known(), refusals)
 def test_what_another_processor_told_is_left_alone_unless_it_is_wanted(
     wanted: list[Wanted], state: dict[Key, Told], refused: dict[Key, str]
@@ -125,6 +131,7 @@ def test_what_another_processor_told_is_left_alone_unless_it_is_wanted(
         assert one.key in those or state[one.key].processor == MINE
 
 
+@pytest.mark.slow
 @given(st.permutations([("user:1", True, 1.0), ("user:2", False, 3.0), ("user:3", True, 2.0)]))
 def test_of_several_people_the_order_does_not_matter(people: list[tuple[str, bool, float]]) -> None:
     address = "email:a@b.c"
