@@ -142,6 +142,24 @@ async def test_what_is_held_before_the_position_passed_it_is_not_acted_on_again(
         assert await one.fates() == {"applied": 1, "held": 1}
 
 
+async def test_what_ended_before_one_that_is_held_is_not_put_behind_it_by_a_restart(tmp_path):
+    clock = Clock()
+    async with acting(tmp_path, Moody(patience_s=2.0), clock) as one:
+        one.actor.moods = {99: ["notyet"], 109: ["retry"]}
+        await one.send("open", "a", *WELL[:8], "a", first=99)
+        await one.step()
+        for n in range(10):
+            await one.send("well", first=200 + n)
+            await one.pass_time(1.0)
+        assert await one.held() == [(109, "waiting", "down")]
+        assert await one.position() == 0
+    async with acting(tmp_path, Moody(), clock) as one:
+        await one.step()
+        await one.pass_time(40.0)
+        assert [number for number in one.actor.done if number in (100, 109)] == [109]
+        assert (await one.fates())["skipped:repeated"] == 1
+
+
 async def test_one_that_dies_in_its_held_lane_stays_and_those_behind_it_pass(one):
     await hold(one, "a", "a")
     one.actor.moods = {100: ["dead"]}
