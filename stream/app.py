@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 
 from msgspec import Struct
 
-from stream import topics
+from stream import start, topics
 from stream.acting import Acting, tell_destinations
 from stream.batch import Surroundings
 from stream.building import Built, build
@@ -74,6 +74,8 @@ class App:
     async def run(self, started: Callable[[str | None], None] = lambda url: None) -> None:
         """Receives and processes until cancelled. `started` hears the receiver's address once it listens (None: there
         is no receiver among the parts)."""
+        for runner in self.worker.runners.values():  # before anything can come that they are to see
+            await start.begin(runner.name, self.log, self.around.store, runner.actor.topics)
         async with asyncio.TaskGroup() as group, self._receiver() as url:
             group.create_task(self.worker.run(), name="worker")
             group.create_task(self.errands.run(), name="errands")

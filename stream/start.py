@@ -17,6 +17,12 @@ class Owned(Struct, frozen=True):
     claim: int
 
 
+async def begin(processor: str, log: Log, store: Store, topics: Collection[str]) -> None:
+    """Has a new processor start at the end of the log as it is now, whenever a member of it comes to run."""
+    ends = {partition: end for partition, (_, end) in (await log.bounds(topics)).items()}
+    await store.positions.begin(processor, ends, log.identity)
+
+
 async def claim(
     processor: str, log: Log, store: Store, partitions: Collection[Partition], from_end: bool = False
 ) -> dict[Partition, Owned]:

@@ -42,6 +42,15 @@ class Positions:
         every = {Partition(topic, part): (position, claim, of) for topic, part, position, claim, of in found}
         return {p: every[p] for p in starts}
 
+    async def begin(self, processor: str, starts: Mapping[Partition, int], log: str) -> None:
+        """Gives a processor these positions where it has none yet. Nobody claims them with it."""
+        async with self._db.write() as tx:
+            await tx.many(
+                "INSERT INTO positions (processor, topic, part, position, claim, log) VALUES (?, ?, ?, ?, 0, ?)"
+                " ON CONFLICT DO NOTHING",
+                [(processor, p.topic, p.number, start, log) for p, start in sorted(starts.items())],
+            )
+
     async def check(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> None:
         """Raises ClaimLost if any claim has moved on."""
         for partition in await self.lost(tx, processor, claims):
@@ -109,8 +118,10 @@ class Positions:
         return fates
 
     async def stop(self, processor: str, reason: str, now: float, lasting: bool = True) -> None:
-        """Keeps that a processor stopped by itself: until it is resumed, if `lasting`, else until it starts again."""
+        """Keeps that a processor stopped by itself: until it is resumed, if `lasting`, else until it starts again. What
+        it has not read meanwhile may matter: it counts as behind until it has caught up once more."""
         async with self._db.write() as tx:
+            await tx.run("DELETE FROM caught_up WHERE processor = ?", processor)
             await tx.run(
                 "INSERT INTO stops (processor, reason, lasting, time) VALUES (?, ?, ?, ?) ON CONFLICT (processor)"
                 " DO UPDATE SET reason = excluded.reason, lasting = excluded.lasting, time = excluded.time",

@@ -22,6 +22,9 @@ async def test_nothing_is_given_while_one_that_it_relies_on_is_stopped(tmp_path,
         await positions.stop(stopped, "most die", NOW)
         assert await asking.waits() == f"gate:{stopped}_stopped"
         await positions.resume(stopped)
+        assert await asking.waits() == f"gate:{stopped}_behind", "it may not have read an opt-out yet"
+        asking.clock.now += 1.0
+        await asking.system.read(stopped)
         assert await asking.waits() is None
         await positions.stop("audiences", "most die", NOW)
         assert await asking.waits() is None

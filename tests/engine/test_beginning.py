@@ -1,0 +1,44 @@
+"""Where a new reactor or sync begins: at the end of the log, as it is before the receiver takes anything."""
+
+from pathlib import Path
+
+from stream import start, topics
+from tests.embedded import Embedded, message
+
+TRACK = [topics.RAW["track"]]
+
+
+async def test_what_comes_after_its_beginning_and_before_its_first_member_is_its_own(tmp_path: Path) -> None:
+    async with Embedded.open(tmp_path) as system:
+        await system.send(message("track", 1.0, userId="u1"))
+        await start.begin("late", system.log, system.store, TRACK)
+        await system.send(message("track", 2.0, userId="u1"))
+        bounds = await system.log.bounds(TRACK)
+        owned = await start.claim("late", system.log, system.store, bounds, from_end=True)
+        assert sum(end - owned[partition].position for partition, (_, end) in bounds.items()) == 1
+
+
+async def test_a_beginning_moves_no_position_and_takes_no_claim(tmp_path: Path) -> None:
+    async with Embedded.open(tmp_path) as system:
+        bounds = await system.log.bounds(TRACK)
+        owned = await start.claim("old", system.log, system.store, bounds)
+        await system.send(message("track", 1.0, userId="u1"))
+        await start.begin("old", system.log, system.store, TRACK)
+        assert {p: at for p, at in (await system.store.positions.all())["old"].items() if at} == {}
+        async with system.store.db.read() as tx:
+            await system.store.positions.check(tx, "old", {p: one.claim for p, one in owned.items()})
+
+
+async def test_one_that_stopped_counts_as_behind_until_it_has_caught_up_once_more(tmp_path: Path) -> None:
+    async with Embedded.open(tmp_path) as system:
+        await system.settle()
+        store = system.store
+        async with store.db.read() as tx:
+            assert await tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'")
+        await store.positions.stop("consent", "most of its last deliveries died", 1.0)
+        await store.positions.resume("consent")
+        async with store.db.read() as tx:
+            assert not await tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'")
+        await system.settle()
+        async with store.db.read() as tx:
+            assert not await tx.all("SELECT 1 FROM stops")
