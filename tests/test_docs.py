@@ -87,7 +87,9 @@ def settings():
 
 def commands(group=main, name="stream"):
     """Every command that does something by itself, by what is typed."""
-    for word, command in group.commands.items():
+    context = click.Context(group)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
         typed = f"{name} {word}"
         if isinstance(command, click.Group):
             yield from commands(command, typed)

@@ -6,23 +6,27 @@ from typing import get_args
 import click
 
 from stream import telemetry
-from stream.cli.attempt import attempt
-from stream.cli.check import check
-from stream.cli.deletions import deletions
-from stream.cli.forget import forget
 from stream.cli.frame import Commands, Frame
-from stream.cli.held import held
-from stream.cli.invalid import invalid
-from stream.cli.lag import lag
-from stream.cli.person import person
-from stream.cli.resume import resume
-from stream.cli.run import run
-from stream.cli.send import send
-from stream.cli.sync import sync
-from stream.cli.tail import tail
+
+COMMANDS = {
+    "run": "run",
+    "check": "check",
+    "send": "send",
+    "tail": "tail",
+    "try": "attempt",
+    "lag": "lag",
+    "held": "held",
+    "invalid": "invalid",
+    "person": "person",
+    "forget": "forget",
+    "deletions": "deletions",
+    "resume": "resume",
+    "sync": "sync",
+}
+"""Command → its module here, and the function in it."""
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     "path",
@@ -43,7 +47,3 @@ def main(context: click.Context, path: Path | None, log_level: telemetry.Level) 
     """Receives Segment's events durably, and remembers what they say about people."""
     context.obj = Frame(path)
     telemetry.set_up(log_level)
-
-
-for command in (run, check, send, tail, attempt, lag, held, invalid, person, forget, deletions, resume, sync):
-    main.add_command(command)
