@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from benchmarks import backlog, http, projections, reactors, table, walks
+from benchmarks import backlog, delivered, forward, held, http, projections, reactors, table, walks
 from stream.app import tune
 
 BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
@@ -20,6 +20,10 @@ BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
     "linked": projections.linked,
     "sleeping": reactors.sleeping,
     "idle": reactors.idle,
+    "forward": forward.forward,
+    "forwarded": delivered.forwarded,
+    "told": delivered.told,
+    "held": held.held,
     "changed": http.changed,
     "backlog": backlog.backlog,
     "walk": walks.walk,

@@ -30,6 +30,7 @@ class Order(Struct, frozen=True, kw_only=True):
     connections: int = 64
     batch: int = 1
     rate: float | None = None
+    different: int = 4_000  # events; without a rate they are sent over and over
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -49,6 +50,18 @@ class Result(Struct, frozen=True, kw_only=True):
         """The time within which this share of the requests was answered."""
         ordered = sorted(self.waits)
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+async def load(order: Order) -> Result:
+    """Sends it from a process of its own: this file, run. Raises RuntimeError unless all of it was answered."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.load"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    answer, _ = await process.communicate(msgspec.json.encode(order))
+    result = msgspec.json.decode(answer, type=Result)
+    if result.failed or not result.requests:
+        raise RuntimeError(f"{result.failed} of {result.failed + result.requests} requests failed")
+    return result
 
 
 class _Connection(asyncio.Protocol):
@@ -147,7 +160,7 @@ class _Load:
 
 def _enough(order: Order) -> int:
     """At a rate, all of them differ, since processors are listening; otherwise some thousand, over and over."""
-    return int(order.rate * order.seconds) + 1 if order.rate else max(4_000 // order.batch, 16)
+    return int(order.rate * order.seconds) + 1 if order.rate else max(order.different // order.batch, 16)
 
 
 async def _main() -> None:

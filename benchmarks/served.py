@@ -1,13 +1,14 @@
 """What is measured over HTTP, in a process of its own: the whole system, its receiver alone, and what they are measured
 against.
 
-    python -m benchmarks.served KIND FOLDER    prints the port, and serves until SIGTERM
+    python -m benchmarks.served KIND FOLDER [URL]    prints the port, and serves until SIGTERM; URL: of a destination
 """
 
 import asyncio
 import contextlib
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from msgspec import Raw, Struct
 from benchmarks.load import ANSWER
 from benchmarks.traffic import SECRET
 from stream.app import App, tune
-from stream.config import Config, LogConfig, ReceiverConfig, StoreConfig
+from stream.config import Config, LogConfig, PurposeConfig, ReceiverConfig, StoreConfig
 from stream.receiver import listening
 
 
@@ -32,6 +33,39 @@ def config(folder: Path, secrets: tuple[str, ...] = (SECRET,), **more: Any) -> C
         store=StoreConfig(url=f"sqlite:{folder / 'state.db'}"),
         **more,
     )
+
+
+@contextlib.asynccontextmanager
+async def serving(kind: str, folder: Path | None = None, url: str = "") -> AsyncIterator[int]:
+    """The port of a server in a process of its own: this file, run."""
+    with tempfile.TemporaryDirectory() as temporary:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.served", kind, str(folder or temporary), url),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            yield int(await process.stdout.readline())
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+def forwarding(url: str) -> dict[str, Any]:
+    """Every event is forwarded there, 64 at a time."""
+    copy = {"url": url, "allow_private": True, "concurrency": 64}
+    return {"processors": {**Config().processors, "forward": {"copy": copy}}}
+
+
+def syncing(url: str) -> dict[str, Any]:
+    """Memberships are told there, to whoever allows it."""
+    membership = {"url": url, "body": {"email": "$.id", "list": "$.name", "member": "$.value"}}
+    lists = {"connector": "webhook", "kinds": ["email"], "allow_private": True, "set_membership": membership}
+    return {
+        "processors": {**Config().processors, "audiences": {"destinations": ["lists"]}},
+        "purposes": {"marketing": PurposeConfig(channels=("email",), unknown="allow")},
+        "connectors": {"lists": lists},
+    }
 
 
 async def _nothing(request: web.Request) -> web.Response:
@@ -76,7 +110,7 @@ async def _stream(folder: Path, **more: Any) -> AsyncIterator[int]:
         await asyncio.wait((running,))
 
 
-async def _main(kind: str, folder: Path) -> None:
+async def _main(kind: str, folder: Path, url: str = "") -> None:
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     kinds = {
@@ -85,6 +119,8 @@ async def _main(kind: str, folder: Path) -> None:
         "receiver": lambda: _stream(folder, processors={}),
         "unsigned": lambda: _stream(folder, secrets=(), processors={}),
         "whole": lambda: _stream(folder),
+        "forwarding": lambda: _stream(folder, **forwarding(url)),
+        "syncing": lambda: _stream(folder, **syncing(url)),
     }
     async with kinds[kind]() as port:
         print(port, flush=True)
@@ -98,4 +134,4 @@ if __name__ == "__main__":
     tune()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(sys.argv[1], Path(sys.argv[2])))
+        runner.run(_main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

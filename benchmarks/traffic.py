@@ -16,13 +16,14 @@ NAMES = ("Registered", "Order Completed", "Product Viewed", "Cart Viewed", "Sign
 
 
 class Mix(Struct, frozen=True):
-    """What is sent: from which number on, which share are identifies that change a trait, and whether an event names
-    its anonymous id too, as a browser's do."""
+    """What is sent: from which number on, which share are identifies that change a trait, whether an event names
+    its anonymous id too, as a browser's do, and which share enter an audience that nobody else enters."""
 
     first: int = 0
     identifies: float = 0.0
     linked: bool = False
     seed: int = 1
+    enters: float = 0.0
 
 
 def events(mix: Mix, count: int) -> Iterator[tuple[str, str, bytes]]:
@@ -37,8 +38,11 @@ def events(mix: Mix, count: int) -> Iterator[tuple[str, str, bytes]]:
             b"at": b"%02d:%02d:%02d.%03d" % _time(number),
             b"event": NAMES[number % len(NAMES)].encode(),
         }
-        if chance.random() < mix.identifies:
+        drawn = chance.random()
+        if drawn < mix.identifies:
             yield "identify", user, _IDENTIFY % fields
+        elif drawn < mix.identifies + mix.enters:
+            yield "identify", user, _ENTER % fields
         else:
             yield "track", user, _TRACK % fields
 
@@ -88,7 +92,11 @@ _ENVELOPE = {
 
 def _template(**fields: object) -> bytes:
     text = json.dumps({**_ENVELOPE, **fields}, separators=(",", ":")).encode()
-    return text.replace(b'"@anonymous"', b"%(anonymous)b").replace(b'"@number"', b"%(number)d")
+    return (
+        text.replace(b'"@anonymous"', b"%(anonymous)b")
+        .replace(b'"@number"', b"%(number)d")
+        .replace(b"@list", b"list_%(number)d")
+    )
 
 
 def _time(number: int) -> tuple[int, int, int, int]:
@@ -102,6 +110,16 @@ _TRACK = _template(
     properties={"accountType": "Facebook", "plan": "Pro Annual", "order": "@number", "items": [1, 2, 3], "total": 3.5},
 )
 _IDENTIFY = _template(type="identify", traits={"email": "%(user)b@example.com", "logins": "@number", "plan": "premium"})
+_ENTER = _template(
+    type="identify",
+    context={
+        "personas": {
+            "computation_class": "audience", "computation_id": "aud_1", "computation_key": "@list",
+            "namespace": "spa_1", "space_id": "spa_1",
+        }
+    },
+    traits={"email": "%(user)b@example.com", "@list": True},
+)  # fmt: skip
 _HEADERS = (
     ("source", b"segment"),
     ("received", b"1563000000.123456"),
