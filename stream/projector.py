@@ -27,6 +27,7 @@ from stream.unwritten import Unwritten
 BATCH = 5_000  # deliveries; measured: 1.25 to 1.5 times as fast as 1,000, for a projection into SQLite
 _FULL = 1_000  # a smaller batch: it has caught up
 _PAUSE_S = 0.02  # then, if nobody waits for what changed, more may come first: ten cost nearly what a hundred do
+_LAST_S = 2.0  # for what is left to write when partitions go
 
 
 class Projector:
@@ -129,7 +130,9 @@ class Projector:
 
     async def _revoked(self, partitions: Collection[Partition]) -> None:
         async with self._busy:  # what was dealt with is written first: its claim is still good
-            await outlast(self._write_positions, self.name)
+            with suppress(TimeoutError):  # a store that is out must not keep the process; it is read once more
+                async with asyncio.timeout(_LAST_S):
+                    await outlast(self._write_positions, self.name)
             for partition in partitions:
                 self._claims.pop(partition, None)
                 self._next.pop(partition, None)

@@ -6,6 +6,8 @@ of them fail, it is the destination: the breaker opens, and one person after ano
 
 _PROBES = 3  # people for whom it must have worked
 _FIRST_S, _LONGEST_S = 1.0, 30.0
+_NEW_S = 5.0  # at most, after somebody new: a block of people who fail comes to an end
+_NEW = 100  # but not after more of them than that
 _KNOWN = 100_000  # people known to fail; beyond that all are news again, which costs some probes
 
 
@@ -13,9 +15,10 @@ class Breaker:
     """What one processor has lately seen of its destination: the last `people`, and whether each one's last attempt
     failed. It opens when more than `share` of at least `least` people failed. Times are seconds of one clock.
 
-    While it is open nothing is fetched, unless nobody is left in memory: it closes only when somebody is asked."""
+    The share is large: where it works for some, the destination is there, however many fail. While it is open nothing
+    is fetched, unless nobody is left in memory but those who fail: it closes only when others are asked."""
 
-    def __init__(self, people: int = 20, share: float = 0.5, least: int = 8) -> None:
+    def __init__(self, people: int = 20, share: float = 0.8, least: int = 8) -> None:
         self.open = False
         self.since = 0.0
         """While open: since when."""
@@ -30,6 +33,7 @@ class Breaker:
         self._not_before = 0.0  # what the destination itself asked for
         self._pause = _FIRST_S
         self._asked = False
+        self._new = 0  # of those who were asked since it opened, and had not failed before
 
     def note(self, person: str, failed: bool, now: float, after: float | None = None, left: int | None = None) -> None:
         """How an attempt ended that asked the destination; what asked nothing (a skip, a bug, NotYet) is not noted,
@@ -40,10 +44,13 @@ class Breaker:
             self._not_before = 0.0
         elif after is not None:
             self._not_before = max(self._not_before, now + after)
+        new = person not in self._known
         if self._is_news(person, failed):
             self._remember(person, failed)
-        if self.open:
-            self._probed(failed, now, left)
+        if self.open and failed:
+            self._failed(new, now)
+        elif self.open:
+            self._worked(now, left)
         elif len(self._last) >= self._least and self._most_fail:
             self._trip(now)
 
@@ -94,21 +101,23 @@ class Breaker:
     def _trip(self, now: float) -> None:
         self.open, self._back, self._asked = True, False, False
         self.since = now
-        self._last, self._failing = {}, 0
+        self._last, self._failing, self._new = {}, 0, 0
         self._pause = _FIRST_S
         self.next_probe = max(now + self._pause, self._not_before)
 
-    def _probed(self, failed: bool, now: float, left: int | None) -> None:
-        """One more answer while open: of a probe, or of what was under way when it opened."""
-        if not failed:
-            self._pause, self._asked, self.next_probe = _FIRST_S, False, now
-            self._close_if_back(left)
-            return
+    def _failed(self, new: bool, now: float) -> None:
+        """While open: a probe, or what was under way when it opened."""
         if self._asked:
             self._asked = False
-            self.next_probe = now + self._pause
+            self._new += new
+            longest = _NEW_S if new and self._new <= _NEW else _LONGEST_S
+            self.next_probe = now + min(self._pause, longest)
             self._pause = min(self._pause * 2, _LONGEST_S)
         self.next_probe = max(self.next_probe, self._not_before)
+
+    def _worked(self, now: float, left: int | None) -> None:
+        self._pause, self._asked, self.next_probe = _FIRST_S, False, now
+        self._close_if_back(left)
 
     def _close_if_back(self, left: int | None) -> None:
         worked = [person for person, failed in self._last.items() if not failed]

@@ -65,10 +65,11 @@ class Lanes(Generic[T]):
         if key not in self._busy:
             self._ready[key] = None
 
-    def take(self, now: float) -> Taken[T] | None:
-        """The next key that is ready becomes busy; None where none is. Each take ends in one done() or again()."""
-        if self._heap:
-            self._wake(now)
+    def take(self, now: float, new_first: bool = False) -> Taken[T] | None:
+        """The next key that is ready becomes busy; None where none is. Each take ends in one done() or again().
+        `new_first`: one that was put off only when no other is ready."""
+        if self._heap and not (new_first and self._ready):
+            self._wake(now, new_first)
         if not self._ready:
             return None
         key = self._ready.popitem(last=False)[0]
@@ -128,10 +129,12 @@ class Lanes(Generic[T]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def _wake(self, now: float) -> None:
+    def _wake(self, now: float, one: bool) -> None:
         heap, put_off = self._heap, self._put_off
         while heap and heap[0][0] <= now:
             due, key = heapq.heappop(heap)
             if put_off.get(key) == due:
                 del put_off[key]
                 self._ready[key] = None
+                if one:
+                    return

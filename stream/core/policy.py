@@ -36,6 +36,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     full: bool  # as many are: nothing is fetched
     room: bool  # may one more lane be held?
     patience_s: float
+    stuck: bool = False  # nothing more is fetched, and all that is in memory fails
 
 
 class Wait(Struct, frozen=True):
@@ -80,7 +81,7 @@ def decide(error: Exception, tries: Tries, now: Situation, jitter: float) -> Dec
             return Wait(now.time + (1.0 if error.after is None else error.after))
         case Retry():
             due = now.time + _pause(error, tries, jitter)
-            return Hold(due) if _leaves_memory(tries, now) else Wait(due)
+            return Hold(due) if _leaves_memory(tries, now, error.outage) else Wait(due)
     if tries.bugs >= BUGS:
         return Die(f"bug:{type(error).__name__}")
     return Wait(now.time + backoff(tries.bugs, jitter, LONGEST_S))
@@ -103,12 +104,16 @@ def _pause(error: Retry, tries: Tries, jitter: float) -> float:
     return error.after * (1 + jitter / 10)  # never earlier than it was told
 
 
-def _leaves_memory(tries: Tries, now: Situation) -> bool:
+def _leaves_memory(tries: Tries, now: Situation, outage: bool) -> bool:
     """Only where it is this one person. While the breaker is open it is not, and lag belongs in the log. Where nobody
-    can tell, it waits; but once the window is full of such lanes, nobody else would ever be seen."""
-    if now.open or not now.room:
+    can tell, it waits; but once the window is full of such lanes, nobody else would ever be seen: then they leave, one
+    for each who is asked, unless what they say is that of an outage."""
+    if not now.room:
+        return False
+    impatient = now.time - tries.since > now.patience_s
+    if now.stuck and not outage and impatient:
+        return True
+    if now.open:
         return False
     crowding = crowds(now.waiting, now.window)
-    if now.tells:
-        return crowding or now.time - tries.since > now.patience_s
-    return crowding and now.full
+    return crowding or impatient if now.tells else crowding and now.full

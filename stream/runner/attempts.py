@@ -24,7 +24,6 @@ class Attempts:
         self._jitter = jitter
         self._keeping = Keeping(member)
         self._turns = HeldTurns(member, jitter)
-        self._troubled: dict[str, tuple[Fresh, Retry]] = {}  # lanes that wait for their next try in memory
 
     async def deal(self, taken: Taken[Item]) -> None:
         """Tries what was taken, and settles its lane: done, or put off."""
@@ -32,8 +31,8 @@ class Attempts:
         until: float | None = None
         tried: Sequence[Tried] = ()
         try:
-            if self._troubled:
-                self._troubled.pop(key, None)
+            if member.troubled:
+                member.troubled.pop(key, None)
             if len(items) == 1 and _plain(items[0]) and key not in member.known:
                 tried = [items[0]]
             else:
@@ -58,15 +57,15 @@ class Attempts:
 
     def reconsider(self) -> None:
         """A lane that by now keeps others out of the window need not wait for its next try to be held."""
-        lanes, window = self._member.lanes, self._member.actor.config.window
-        for key, (first, error) in list(self._troubled.items()):
+        lanes, troubled, window = self._member.lanes, self._member.troubled, self._member.actor.config.window
+        for key, (first, error) in list(troubled.items()):
             waiting = lanes.waiting(key)
             if not waiting:  # it was revoked
-                del self._troubled[key]
+                del troubled[key]
             elif policy.crowds(waiting, window):
                 now = self._member.situation(key, [], first.tries)
                 if isinstance(hold := policy.decide(error, first.tries, now, self._jitter()), policy.Hold):
-                    del self._troubled[key]
+                    del troubled[key]
                     first.leaves = (error.reason, hold.due)
                     for item in lanes.drop(key):  # as new: its turn comes at once
                         lanes.put(key, item)
@@ -74,8 +73,7 @@ class Attempts:
     async def _sort(self, key: str, items: Sequence[Item]) -> list[Tried]:
         """What of it is to be tried now: not what was revoked, and nothing of the log while the lane is held."""
         turns = [item for item in items if isinstance(item, Turn)]
-        if turns:
-            await self._turns.take(key, turns)
+        asked = bool(turns) and await self._turns.take(key, turns)
         extras: list[Tried] = [item for item in items if isinstance(item, Extra) and not item.done.done()]
         fresh = [item for item in items if isinstance(item, Fresh) and not item.part.gone]
         if fresh and key in self._member.known:
@@ -84,7 +82,7 @@ class Attempts:
         elif fresh and (leaves := fresh[0].leaves):
             await self._keeping.hold(key, fresh, *leaves)
             fresh = []
-        if not fresh and not extras:
+        if not fresh and not extras and not asked:
             self._member.breaker.unasked(self._member.now)
         return [*extras, *fresh]
 
@@ -92,7 +90,7 @@ class Attempts:
         """Until when the lane is put off, if it is."""
         member = self._member
         try:
-            asked = await member.actor.act([item.delivery for item in items], all(map(_is_slow, items)))
+            asked = await member.act([item.delivery for item in items], all(map(_is_slow, items)))
         except Exception as error:  # the one place that meets whatever an author raises: the policy decides
             return await self._failed(key, items, error)
         if asked:
@@ -131,7 +129,7 @@ class Attempts:
                 await self._keeping.hold(key, fresh, error.reason, due)
             case policy.Wait(until):
                 if isinstance(error, Retry) and not isinstance(error, NotYet):
-                    self._troubled[key] = (first, error)
+                    member.troubled[key] = (first, error)
                 return until
         return None
 

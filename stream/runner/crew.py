@@ -71,7 +71,8 @@ class Crew:
             tasks = [task for task, taken in self._dealing.items() if task is not None and concerned(taken)]
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=_LAST_S)
+            if tasks:  # else the last one ended in this very moment
+                await asyncio.wait(tasks, timeout=_LAST_S)
             self.call()
 
     async def _run(self) -> None:

@@ -34,6 +34,7 @@ class _Result(Struct):
     reason: str = ""
     got_on: bool = False
     closed: bool = False
+    asked: bool = False
 
 
 class HeldTurns:
@@ -43,14 +44,19 @@ class HeldTurns:
         self._member = member
         self._jitter = jitter
 
-    async def take(self, key: str, turns: Sequence[Turn]) -> None:
-        """One turn of a lane; those who wait for it hear what became of each delivery that was tried."""
+    async def take(self, key: str, turns: Sequence[Turn]) -> bool:
+        """One turn of a lane; those who wait for it hear what became of each delivery that was tried. Was the
+        destination asked?"""
         became: dict[int, str] = {}
+        wanted, asked = any(turn.done is not None for turn in turns), False
         try:
             while (lane := self._member.known.get(key)) is not None:
+                if lane.due > self._member.now and not wanted:
+                    break  # there was a turn meanwhile
                 result = await self._page(lane)
                 if result is None:
                     break
+                asked = asked or result.asked
                 became |= result.left | {n: f"held:{why}" for n, (why, _) in (result.died | result.failed).items()}
                 if result.closed or result.due is not None:
                     break
@@ -58,6 +64,7 @@ class HeldTurns:
             for turn in turns:
                 if turn.done is not None and not turn.done.done():
                     turn.done.set_result(became)
+        return asked
 
     async def _page(self, lane: Lane) -> _Result | None:
         """None if nothing of it may be started any more."""
@@ -72,7 +79,10 @@ class HeldTurns:
         for piece in pieces:
             if part.gone or member.stopped or result.due is not None:
                 break
-            await self._try(lane, piece, result)
+            if piece is not pieces[0]:
+                piece = await self._as_now(piece)
+            if piece:
+                await self._try(lane, piece, result)
         after = _after(lane, result)
         if not await member.write({lane.partition}, partial(self._write, after, page, result)):
             return None
@@ -82,16 +92,24 @@ class HeldTurns:
             member.known.keep(after)
         return result
 
+    async def _as_now(self, piece: Sequence[Held]) -> Sequence[Held]:
+        """The one before it took its time: meanwhile this one may have been edited, or let go."""
+        member = self._member
+        (one,) = piece
+        found = await outlast(partial(member.around.store.held.get, one.id), member.actor.name)
+        return [] if found is None else [found]
+
     async def _try(self, lane: Lane, piece: Sequence[Held], result: _Result) -> None:
         member, last = self._member, piece[-1]
         if any(one.state == "dead" for one in piece):
             result.due, result.reason = member.now + BLOCKED_S, lane.reason
             return
         try:
-            asked = await member.actor.act([one.to_try for one in piece], False)
+            asked = await member.act([one.to_try for one in piece], False)
         except Exception as error:  # as in attempts.py
             self._failed(lane, piece, error, result)
             return
+        result.asked = result.asked or asked
         if asked:
             member.breaker.note(lane.name, False, member.now, None, member.lanes.keys)
         member.lived()
@@ -102,6 +120,7 @@ class HeldTurns:
         member, last, now = self._member, piece[-1], self._member.now
         if isinstance(error, StoreError | LogError):
             error = NotYet("store", after=1.0)
+        result.asked = result.asked or (isinstance(error, Retry) and not isinstance(error, NotYet))
         bugs = last.attempts if last.reason.startswith("bug:") else 0
         tries = policy.Tries(last.attempts, lane.since, bugs).another(error, now)
         match policy.decide(error, tries, member.situation(lane.name, [], tries), self._jitter()):

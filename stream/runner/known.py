@@ -31,8 +31,9 @@ class Known:
     def keep(self, lane: Lane) -> None:
         """The lane is held, and due then."""
         self._lanes[lane.name] = lane
-        self._waiting[lane.name] = lane.due
-        heapq.heappush(self._due, (lane.due, lane.name))
+        if self._waiting.get(lane.name) != lane.due:
+            self._waiting[lane.name] = lane.due
+            heapq.heappush(self._due, (lane.due, lane.name))
 
     def remove(self, name: str) -> None:
         """The lane is not held any more."""

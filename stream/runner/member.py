@@ -1,7 +1,8 @@
 """Member: what one member of a sync or reactor has in memory."""
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
 from stream.batch import Surroundings
@@ -10,8 +11,8 @@ from stream.core.breaker import Breaker
 from stream.core.deaths import Deaths
 from stream.core.lanes import Lanes, Taken
 from stream.core.policy import Situation, Tries
-from stream.errors import ClaimLost
-from stream.message import Partition
+from stream.errors import ClaimLost, Retry
+from stream.message import Delivery, Partition
 from stream.outage import outlast
 from stream.runner.actor import Actor
 from stream.runner.items import Fresh, Item
@@ -25,6 +26,10 @@ _AHEAD = 50  # deliveries for each place in the window that may have ended behin
 _REASONS = 20
 
 
+class Cancelled(Exception):
+    """An author's code was cancelled, and nobody had cancelled what runs it: a bug."""
+
+
 class Member:
     """Its partitions, the lanes of what is in the window, which lanes are held, and what it saw of the destination."""
 
@@ -35,6 +40,8 @@ class Member:
         self.lanes: Lanes[Item] = Lanes(actor.joins)
         self.parts: dict[Partition, Part] = {}
         self.known = Known()
+        self.troubled: dict[str, tuple[Fresh, Retry]] = {}
+        """Lanes that failed, and wait for their next try in memory."""
         self.breaker = Breaker()
         self.stopped = ""
         """Why, once most deliveries died: then nothing more is started."""
@@ -61,16 +68,32 @@ class Member:
         ahead = sum(part.tracker.next - part.tracker.position for part in self.parts.values())
         return window.size - window.open if ahead < window.size * _AHEAD else 0
 
+    def untried(self, but: str = "") -> bool:
+        """Are there lanes in memory, but for this one, that did not fail when they were last asked?"""
+        lanes, troubled = self.lanes, self.troubled
+        return lanes.keys > len(troubled) + (bool(lanes.waiting(but)) and but not in troubled)
+
+    async def act(self, deliveries: Sequence[Delivery], slow: bool) -> bool:
+        """See Actor. Cancelled only if this task is: else what an author waited for was, and that is a bug."""
+        try:
+            return await self.actor.act(deliveries, slow)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise Cancelled from error
+
     def situation(self, key: str, tried: list[Fresh], tries: Tries) -> Situation:
         """What matters besides the failure of these deliveries of a lane."""
-        config = self.actor.config
+        config, full = self.actor.config, self.room <= 0
         return Situation(
             time=self.now,
             open=self.breaker.open,
             tells=self.breaker.tells(tries.since),
             waiting=self.lanes.waiting(key) + len(tried),
             window=config.window,
-            full=self.room <= 0,
+            full=full,
+            stuck=full and not self.untried(key),
             room=len(self.known) < config.max_held_lanes,
             patience_s=config.patience_s,
         )

@@ -46,8 +46,9 @@ class Mending:
 
     async def became(self, held: Held, done: "asyncio.Future[Became]") -> str:
         """What became of it, as far as is known within some seconds."""
+        wait = 0.0 if self._member.breaker.open else _WAIT_S  # other errands wait meanwhile
         try:
-            async with asyncio.timeout(_WAIT_S):
+            async with asyncio.timeout(wait):
                 became = await done
         except TimeoutError:
             became = {}
@@ -59,5 +60,6 @@ class Mending:
         """Lets it go for good."""
         member = self._member
         await outlast(partial(member.around.store.drop, held), member.actor.name)
-        if held.lane in member.known:
+        if lane := member.known.get(held.lane):
+            member.known.keep(structs.replace(lane, due=member.now))
             member.lanes.put(held.lane, Turn())  # it may be free now, or empty

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter
 
 from stream import start
@@ -13,6 +14,7 @@ from stream.runner.member import Member
 from stream.runner.part import Part
 
 _LOOK_S, _DOUBT_S = 1.0, 3.0
+_LAST_S = 2.0  # for the last write: a store that is out must not keep the process
 
 
 class Owning:
@@ -61,7 +63,9 @@ class Owning:
         member, partitions = self._member, {part.partition for part in parts}
         member.lanes.discard(lambda item: isinstance(item, Fresh) and item.part.gone)
         await self._crew.settle(lambda taken: member.concerns(taken, partitions), grace)
-        await asyncio.gather(*[part.write() for part in parts])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_S):
+                await asyncio.gather(*[part.write() for part in parts])
         member.known.forget(partitions)
         for part in parts:
             part.leave()

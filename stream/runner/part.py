@@ -90,6 +90,8 @@ class Part:
         """It is not this member's any more: what is open of it has no fate yet."""
         self.gone = self.lost = True
         self._ledger.window.less(self.tracker.amount)
+        if self._writing is not None:  # what it stands for is read again
+            self._writing.cancel()
 
     async def write(self) -> None:
         """Everything that had ended is written, or the partition is lost."""
@@ -120,3 +122,5 @@ class Part:
         positions, name, partition = self._ledger.store.positions, self._ledger.processor, self.partition
         await positions.check(tx, name, {partition: self.claim})
         await positions.advance(tx, name, {partition: passed.position}, {partition: passed.fates})
+        if HELD in passed.fates:
+            await self._ledger.store.held.passed(tx, name, partition, passed.position)

@@ -29,6 +29,7 @@ from stream.store import Held
 from stream.store.statuses import Status
 
 _FETCH = 1_000  # deliveries at once
+_SCOUTS = 100  # at once while the destination seems to be down: others must be asked than those who fail
 _LAZY_S = 0.2  # what ended and caused nothing is written after so long
 _TICK_S, _IDLE_S = 0.05, 0.2  # between two looks at what is due, with something in the window or without
 _LEAST_S, _SOON_S = 0.005, 0.01
@@ -146,7 +147,7 @@ class Runner:
         now, breaker = member.now, member.breaker
         if breaker.open and not breaker.may_probe(now):
             return None
-        taken = member.lanes.take(now)
+        taken = member.lanes.take(now, breaker.open)
         if taken is None and breaker.open:
             breaker.unasked(now)
         return taken
@@ -154,7 +155,9 @@ class Runner:
     @property
     def _room(self) -> int:
         member = self._member
-        return 0 if member.breaker.open or member.stopped else min(member.room, _FETCH)
+        if member.stopped or (member.breaker.open and member.untried()):
+            return 0
+        return min(member.room, _SCOUTS if member.breaker.open else _FETCH)
 
     async def _read(self, cursor: Cursor) -> None:
         """Until it stops."""
@@ -194,8 +197,11 @@ class Runner:
     def _look(self) -> None:
         """Sees what is due by now."""
         member = self._member
-        for name in list(member.known.due(member.now)):
-            member.lanes.put(name, Turn())
+        if not member.breaker.open:
+            for name in list(member.known.due(member.now)):
+                member.lanes.put(name, Turn())
+        elif not member.lanes.keys and (one := next(member.known.due(member.now), None)):
+            member.lanes.put(one, Turn())  # there is nobody else to ask
         self._attempts.reconsider()
         self._crew.call()
 
@@ -210,7 +216,9 @@ class Runner:
     def _pause(self) -> float:
         """Until something is due, as far as is known."""
         member = self._member
-        dues = [member.breaker.next_probe] if member.breaker.open else [member.lanes.due(), member.known.next]
+        dues = [member.lanes.due(), None if member.breaker.open else member.known.next]
+        if member.breaker.open:
+            dues = [max(member.breaker.next_probe, dues[0])] if dues[0] is not None else [member.breaker.next_probe]
         next_due = min((due for due in dues if due is not None), default=float("inf"))
         idle = not member.window.open and not any(part.since for part in member.parts.values())
         return min(max(next_due - member.now, _LEAST_S), _IDLE_S if idle else _TICK_S)

@@ -31,13 +31,13 @@ def test_it_opens_when_most_of_enough_people_fail():
     assert breaker.open
 
 
-def test_half_is_not_most():
+def test_four_in_five_are_not_enough_to_call_it_an_outage():
     breaker = Breaker()
     for number in range(50):
         note(breaker, f"well{number}", failed=False)
-        note(breaker, f"ill{number}", failed=True)
+        note(breaker, *some(f"ill{number}-", 4), failed=True)
     assert not breaker.open
-    note(breaker, "one more", "and one", failed=True)
+    note(breaker, "one more", failed=True)
     assert breaker.open
 
 
@@ -64,11 +64,11 @@ def test_those_who_fail_again_and_again_do_not_outnumber_those_who_come_once():
 def test_somebody_for_whom_it_works_again_is_news_when_failing_anew():
     breaker = Breaker()
     note(breaker, *some("p", 8), failed=False)
-    note(breaker, *some("p", 4), failed=True)
-    note(breaker, *some("p", 4), failed=False)
-    note(breaker, *some("p", 4), failed=True)
+    note(breaker, *some("p", 6), failed=True)
+    note(breaker, *some("p", 6), failed=False)
+    note(breaker, *some("p", 6), failed=True)
     assert not breaker.open
-    note(breaker, "p4", failed=True)
+    note(breaker, "p6", failed=True)
     assert breaker.open
 
 
@@ -107,10 +107,20 @@ def test_the_pause_between_probes_grows_and_ends_at_half_a_minute():
     breaker, now, pauses = tripped(), 1.0, []
     for number in range(8):
         assert breaker.may_probe(now)
-        breaker.note(f"q{number}", True, now)
+        breaker.note(f"down{number}", True, now)
         pauses.append(breaker.next_probe - now)
         now = breaker.next_probe
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_after_somebody_new_the_next_one_is_asked_sooner_but_not_for_ever():
+    breaker, now = tripped(), 1.0
+    for number in range(200):
+        assert breaker.may_probe(now)
+        breaker.note(f"q{number}", True, now)
+        if number >= 3:
+            assert breaker.next_probe - now == (5 if number < 100 else 30)
+        now = breaker.next_probe
 
 
 def test_what_was_under_way_when_it_opened_does_not_make_the_pause_grow():
@@ -155,10 +165,10 @@ def test_it_closes_after_three_different_people_and_forgets_who_failed():
 
 def test_those_who_fail_again_while_it_is_open_keep_it_open():
     breaker = tripped()
-    note(breaker, *some("down", 6), failed=True)
-    note(breaker, *some("well", 5), failed=False)
+    note(breaker, *some("down", 16), failed=True)
+    note(breaker, *some("well", 3), failed=False)
     assert breaker.open
-    note(breaker, "well5", failed=False)
+    note(breaker, "well3", failed=False)
     assert not breaker.open
 
 
@@ -167,9 +177,9 @@ def test_a_probe_that_failed_does_not_count_once_it_is_closed():
     note(breaker, "x", "y", failed=True)
     note(breaker, "a", "b", "c", failed=False)
     assert not breaker.open
-    note(breaker, *some("new", 4), failed=True)
+    note(breaker, *some("new", 12), failed=True)
     assert not breaker.open
-    note(breaker, "new4", failed=True)
+    note(breaker, "new12", failed=True)
     assert breaker.open
 
 
@@ -189,9 +199,9 @@ def test_a_success_lets_the_next_probe_go_at_once():
 def test_it_stays_open_while_most_probes_fail():
     breaker = tripped()
     for number in range(60):
-        breaker.note(f"q{number}", number % 4 > 0, float(number))
+        breaker.note(f"q{number}", number % 10 > 0, float(number))
         assert breaker.open
-    note(breaker, *some("well", 10), failed=False)
+    note(breaker, *some("well", 4), failed=False)
     assert not breaker.open
 
 

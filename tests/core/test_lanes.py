@@ -176,3 +176,17 @@ def test_nothing_ends_that_was_not_taken():
     lanes.put("a", 0)
     with pytest.raises(KeyError):
         lanes.done("a")
+
+
+def test_where_new_ones_come_first_one_that_was_put_off_comes_only_when_there_is_none():
+    lanes: Lanes[int] = Lanes()
+    for key in "ab":
+        lanes.put(key, 0)
+        taken = lanes.take(0)
+        assert taken is not None
+        lanes.again(taken, due=1.0)
+    lanes.put("new", 0)
+    assert [lanes.take(5.0, new_first=True), lanes.take(5.0, new_first=True)] == [Taken("new", [0]), Taken("a", [0])]
+    lanes.put("newer", 0)
+    assert lanes.take(5.0, new_first=True) == Taken("newer", [0])
+    assert [lanes.take(0.5, new_first=True), lanes.take(5.0, new_first=True)] == [None, Taken("b", [0])]

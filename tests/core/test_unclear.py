@@ -1,6 +1,6 @@
 """What may still arrive."""
 
-from stream.core.unclear import Unclear
+from stream.core.unclear import ANYTHING, Unclear
 
 
 def test_what_was_sent_since_is_not_the_last_word_while_another_value_may_arrive() -> None:
@@ -30,3 +30,11 @@ def test_what_cannot_arrive_any_more_is_forgotten() -> None:
     for number in range(5_000):
         unclear.note(number, "true", until=number + 1.0, now=float(number))
     assert len(unclear._late) <= 1_000
+
+
+def test_of_what_another_one_sent_nobody_knows_the_value() -> None:
+    unclear = Unclear()
+    assert unclear.until("ada") is None
+    unclear.note("ada", ANYTHING, until=10.0, now=0.0)
+    assert unclear.until("ada") == 10.0
+    assert unclear.wait("ada", "true", now=4.0) == unclear.wait("ada", "false", now=4.0) == 6.0

@@ -27,7 +27,8 @@ TOPIC = "segment.track"
 
 class Moody:
     """Ends each delivery as `moods` says of its number, one word a try, the last one for all that follow: ok, idle
-    (nothing was asked), skip, retry, late (a Retry with after=100), notyet, dead, bug. Remembers what it was asked."""
+    (nothing was asked), skip, retry, late (a Retry with after=100), outage, notyet, dead, bug.
+    Remembers what it was asked."""
 
     def __init__(self, name: str = "moody", joins: bool = False, **config: Any) -> None:
         self.name = name
@@ -60,6 +61,8 @@ class Moody:
                 raise Retry("down")
             case "late":
                 raise Retry("limited", after=100.0)
+            case "outage":
+                raise Retry("key", outage=True)
             case "notyet":
                 raise NotYet("gate", after=5.0)
             case "dead":
