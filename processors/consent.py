@@ -19,6 +19,7 @@ from stream.events import Event
 from stream.facts import CATEGORIES, SUBSCRIPTION, Consents, Statement, preferences
 from stream.person import Person
 from stream.processor import Processor, Projection, Sync, Table, Want
+from stream.purpose import KINDS
 from stream.subjects import text_id
 from stream.topics import TYPES
 
@@ -104,7 +105,8 @@ class Carried(Struct, frozen=True):
 
 class Answers(Sync):
     """Tells a destination what people allow. A no goes to every address that it may know the person by, whether or not
-    it was ever told of them; a yes to the newest. Needs no consent itself."""
+    it was ever told of them; a yes to the newest. An answer about one address goes to that one; where the destination
+    knows nobody by such addresses, to those of the person. Needs no consent itself."""
 
     facets = ("consent",)
 
@@ -116,9 +118,9 @@ class Answers(Sync):
         wants: dict[tuple[str, str], Want] = {}
         kinds = self.connector.kinds
         for name, address, given in self._answers(person):
-            if address and address.partition(":")[0] not in kinds:
-                continue
-            every = [address] if address else person.addresses(kinds)
+            # Where it knows nobody by such an address, it may still reach it: then the answer is the person's.
+            fits = address is not None and address.partition(":")[0] in kinds
+            every = [address] if address is not None and fits else person.addresses(kinds)
             for one in every[: 1 if given else None]:
                 if (one, name) not in wants or not given:
                     wants[one, name] = Want(one, "set_consent", f"consent:{name}", given)
@@ -130,7 +132,7 @@ class Answers(Sync):
             of_address = identifier and channel != "list"
             known = channel if of_address else name
             if not self._carried.subscriptions or known in self._carried.subscriptions:
-                address = f"{_KINDS.get(channel, channel)}:{identifier}" if of_address else None
+                address = f"{KINDS.get(channel, channel)}:{identifier}" if of_address else None
                 yield known, address, said.status == "subscribed"
         for category, name in self._carried.categories.items():
             if (answer := person.consent(category)) != "unknown":
@@ -173,7 +175,7 @@ def _external(found: Any) -> Iterator[tuple[str, str]]:
 
 
 def _at(channel: str | None, key: str | None, status: Any) -> Iterator[tuple[str, str]]:
-    word = _status(status)
+    word, key = _status(status), key.strip() if key else None  # as profiles write addresses
     if channel and word and (key or channel != "list"):
         key = key.lower() if key and channel.lower() == "email" else key
         yield (f"{channel.lower()}:{key}" if key else channel.lower()), word
@@ -218,9 +220,6 @@ def _word(subscribed: bool) -> str:
 def _objects(found: Any) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
-
-_KINDS = {"sms": "phone", "whatsapp": "phone"}
-"""Channel → the kind of its addresses, where the two are called differently."""
 
 _NAMES = (b"onsent", b"ubscri", b"UBSCRI", b"external_ids", b"pam", b"PAM")
 """What stands in every event that says something: in the names of fields, or of _EVENTS in any usual case."""

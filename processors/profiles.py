@@ -17,7 +17,7 @@ from stream.core.recent import noted
 from stream.core.register import Register, Settled, keep_newest, named, settle
 from stream.errors import ConfigError, Skip
 from stream.events import Event
-from stream.facts import Profile
+from stream.facts import Profile, newest_of_kinds
 from stream.person import Person
 from stream.processor import Processor, Projection, Sync, Table, Want
 from stream.subjects import subject, text_id
@@ -167,7 +167,16 @@ def _fold(row: Profile, event: Event, of: str) -> dict[str, Settled]:
         traits = _settle(row.traits, event.traits, event, MAX_TRAITS)
     elif event.type == "group" and event.group_id is not None:
         traits = _settle(row.groups, {event.group_id: True}, event, MAX_GROUPS)
-    return {"identity": _settle(row.identifiers, identifiers, event, MAX_IDENTIFIERS), "traits": traits}
+    return {"identity": _identify(row.identifiers, identifiers, event), "traits": traits}
+
+
+def _identify(registers: dict[str, Register], values: dict[str, Any], event: Event) -> Settled:
+    """One that is said again may be the newest of its kind anew: then destinations know the person by another one."""
+    if not values:
+        return Settled.OLDER
+    before = newest_of_kinds(registers)
+    settled = _settle(registers, values, event, MAX_IDENTIFIERS)
+    return Settled.CHANGED if settled and newest_of_kinds(registers) != before else settled
 
 
 def _settle(registers: dict[str, Register], values: dict[str, Any], event: Event, limit: int) -> Settled:

@@ -1,7 +1,7 @@
 """Answering: what the store says to the gate's questions, in one transaction."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -9,14 +9,13 @@ from stream import facts
 from stream.config import Config, PurposeConfig
 from stream.errors import ConfigError, NotYet
 from stream.person import Person, assemble
-from stream.purpose import CHANNEL, INTERNAL, refusal
+from stream.purpose import CHANNEL, INTERNAL, objection, refusal
+from stream.sharing import Sharing, known_by, plain
 from stream.snapshot import Snapshot, read_in
 from stream.store import Store
 from stream.store.database import Transaction
 from stream.store.graph import Component
-from stream.store.identifiers import MOST
 from stream.store.obstacles import ANYWHERE
-from stream.subjects import subject
 
 ASKED = ("profiles", "consent", "deletion")
 """The projections that the gate relies on: who is whom, what they allow, who is to be forgotten."""
@@ -27,7 +26,7 @@ AFTER_S = 1.0  # how long to wait where nobody may be given anything
 class Question(Struct, frozen=True):
     """May `destination` give something to this subject's person, for this purpose?
 
-    `address`: how the destination knows them (`email:a@b.c`): whoever shares it must allow it too. `time`: of the
+    `address`: how the destination knows them (`email:a@b.c`): nobody who shares it may have said no. `time`: of the
     event that it comes of; without one, it comes of what is known of the person now. `consent`: the event's own
     (facts.preferences); a no in it counts, whatever is known, and a yes where nothing is."""
 
@@ -63,9 +62,9 @@ class Answering:
     async def refusals(self, tx: Transaction, questions: Sequence[Question]) -> list[str | None]:
         """See Gate.refusals."""
         await self._ready(tx)
-        found = _Found()
-        await self._share(tx, found, {question.address for question in questions if question.address})
-        subjects = {question.subject for question in questions}.union(*found.sharing.values())
+        addresses = {question.address for question in questions if question.address}
+        found = _Found(await known_by(tx, self._store, addresses, self._spaces))
+        subjects = {question.subject for question in questions}.union(*found.sharing.subjects.values())
         tables = ("consent",) if any(self._asks(question) for question in questions) else ()
         found.snapshot = await read_in(tx, self._store, subjects, tables)
         await self._obstruct(tx, found, questions)
@@ -81,33 +80,11 @@ class Answering:
             if abs(now - time) > self._max_lag_s:  # one that lies ahead was taken by a clock that was wrong
                 raise NotYet(f"gate:{name}_behind", after=AFTER_S)
 
-    async def _share(self, tx: Transaction, found: "_Found", addresses: Collection[str]) -> None:
-        """Of each address the subjects that are known by it and stand for somebody."""
-        if not addresses:
-            return
-        store = self._store
-        known_by = await store.identifiers.subjects(tx, {_plain(address) for address in addresses})
-        named = {address: self._named(address) for address in addresses}
-        there = await store.obstacles.known(tx, set[str]().union(*named.values()), tuple(facts.TABLES))
-        for address in addresses:
-            sharing = known_by[_plain(address)]
-            if len(sharing) > MOST:
-                found.crowded.add(address)
-                sharing = set()
-            together = sharing | (named[address] & there)
-            found.sharing[address] = {one for one in together if store.people.stands_for_somebody(one)}
-
-    def _named(self, address: str) -> set[str]:
-        """The subjects that one of our own ids names, in every space."""
-        kind, _, identifier = address.partition(":")
-        short = _OWN.get(kind)
-        return {subject(space, short, identifier) for space in self._spaces} if short and identifier else set()
-
     async def _obstruct(self, tx: Transaction, found: "_Found", questions: Sequence[Question]) -> None:
         obstacles = self._store.obstacles
         subjects = {one for component in found.snapshot.components.values() for one in component.subjects}
         found.held = await obstacles.held(tx, subjects, ("consent", "deletion"))
-        at = {(question.destination, question.address) for question in questions if question.address}
+        at = {(question.destination, one) for question in questions for one in _ways(question.address)}
         if not await self._store.people.serial(tx):  # nobody was ever deleted
             return
         found.deleting_at = await obstacles.deleting_at(tx, {of for of, _ in at}, {address for _, address in at})
@@ -127,67 +104,83 @@ class Answering:
     def _refusal(self, found: "_Found", question: Question) -> str | None:
         if found.deleted(question):
             return "deleted"
-        people = found.people(question)
-        subjects = [one for component in people.values() for one in component.subjects]
-        if found.obstructed(question, subjects):
+        own, others = found.own(question), found.others(question)
+        if found.must_delete(question) or {ANYWHERE, question.destination} & (own.deleting | others.deleting):
             return "deleting"
-        if not found.held.isdisjoint(subjects):
+        if own.held or others.held:
             return "consent_held"
         if not self._asks(question):
             return None
-        if question.address in found.crowded:
+        if question.address in found.sharing.crowded:
             return "shared"
-        purpose = self._purposes[question.purpose]
-        own, address = found.snapshot.components[question.subject].key, _plain(question.address)
-        said = {key: question.consent if key == own else None for key in people}
-        reasons = (refusal(purpose, found.person(people[key]), address, said[key]) for key in people)
-        return next((reason for reason in reasons if reason), None)
+        purpose, address = self._purposes[question.purpose], plain(question.address)
+        mine = refusal(purpose, found.person(*own.people), address, question.consent)
+        return mine or found.objection(question, purpose)
+
+
+class _Group(Struct, frozen=True):
+    """Some people. `held`: something is, that one of them said; `deleting`: where one of them has still to be
+    deleted."""
+
+    people: Sequence[Component]
+    held: bool
+    deleting: frozenset[str]
 
 
 class _Found:
-    """What was read. `sharing`: address → its subjects; `crowded`: addresses that have too many of them; `gone`:
-    subjects of whose people nothing is left."""
+    """What was read. `gone`: subjects of whose people nothing is left. What is found of an address is kept: many may
+    ask about it, and many share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, sharing: Sharing) -> None:
+        self.sharing = sharing
         self.snapshot = Snapshot({}, {}, {})
-        self.sharing: dict[str, set[str]] = {}
-        self.crowded: set[str] = set()
         self.held: set[str] = set()
         self.gone: set[str] = set()
         self.deleting: dict[str, set[str]] = {}
         self.deleting_at: set[tuple[str, str]] = set()
-        self._persons: dict[str, Person] = {}
+        self._groups: dict[str, _Group] = {}
+        self._objections: dict[tuple[str, str], str | None] = {}
 
     def deleted(self, question: Question) -> bool:
         """Is it about what must be forgotten?"""
         time = self.snapshot.of(question.subject).tombstones.get(question.subject)
         return question.subject in self.gone or (time is not None and question.time <= time)
 
-    def people(self, question: Question) -> dict[str, Component]:
-        """All who must allow it, by key, the asked one first."""
-        subjects = [question.subject, *sorted(self.sharing.get(question.address, ()))]
-        components = [self.snapshot.components[one] for one in subjects]
-        return {component.key: component for component in components}
+    def must_delete(self, question: Question) -> bool:
+        """Must the destination still delete the address?"""
+        return any((question.destination, one) in self.deleting_at for one in _ways(question.address))
 
-    def obstructed(self, question: Question, subjects: Iterable[str]) -> bool:
-        """Must the destination still delete the address, or one of the subjects?"""
-        if (question.destination, question.address) in self.deleting_at:
-            return True
-        return any(self.deleting.get(one, set()) & {ANYWHERE, question.destination} for one in subjects)
+    def own(self, question: Question) -> _Group:
+        """The person it is about."""
+        return self._group([question.subject])
+
+    def others(self, question: Question) -> _Group:
+        """All who share the address, and that person perhaps among them."""
+        if question.address not in self._groups:
+            self._groups[question.address] = self._group(sorted(self.sharing.subjects.get(question.address, ())))
+        return self._groups[question.address]
+
+    def objection(self, question: Question, purpose: PurposeConfig) -> str | None:
+        """What somebody of those who share the address said against it."""
+        key = question.purpose, question.address
+        if key not in self._objections:
+            people, address = self.others(question).people, plain(question.address)
+            said = (objection(purpose, self.person(one), address) for one in people)
+            self._objections[key] = next((reason for reason in said if reason), None)
+        return self._objections[key]
 
     def person(self, component: Component) -> Person:
         """What they allow; nothing else is known of them here."""
-        if component.key not in self._persons:
-            there = self.snapshot.person(component.key)
-            self._persons[component.key] = there or assemble(component.subjects, {}, {}, {})
-        return self._persons[component.key]
+        there = self.snapshot.person(component.key)
+        return there or assemble(component.subjects, {}, {}, {})
+
+    def _group(self, subjects: Iterable[str]) -> _Group:
+        people = {component.key: component for component in map(self.snapshot.components.__getitem__, subjects)}
+        every = {one for component in people.values() for one in component.subjects}
+        deleting = frozenset[str]().union(*(self.deleting.get(one, ()) for one in every))
+        return _Group(list(people.values()), not self.held.isdisjoint(every), deleting)
 
 
-_OWN = {"user_id": "user", "anonymous_id": "anon"}
-"""Kind of address → kind of the subject that it names."""
-
-
-def _plain(address: str) -> str:
-    """As profiles write it."""
-    kind, _, identifier = address.partition(":")
-    return f"email:{identifier.strip().lower()}" if kind == "email" else address
+def _ways(address: str) -> set[str]:
+    """An address as it was given, and as profiles write it: a destination may have been told of either."""
+    return {address, plain(address)} if address else set()

@@ -5,8 +5,8 @@ own: what it raises is raised to that one alone, and then it has changed nothing
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from stream.store import Store
 from stream.store.database import Transaction
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Body = Callable[[Transaction], Awaitable[T]]
 """Awaits nothing but the transaction, may run in another thread, and may be run again, from a bug of another one on."""
@@ -40,6 +41,54 @@ class Commits:
         """What `body` returns, read after this call together with what others ask meanwhile."""
         found: T = await self._reads.run(body, False)
         return found
+
+
+class Together(Generic[T, R]):
+    """While one call is under way, those who ask wait, and the next one is made for all of them. `call`: from what was
+    asked to the answers, in that order; what it raises is raised to each of them."""
+
+    def __init__(self, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]], most: int = 1_000) -> None:
+        self._call = call
+        self._most = most
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def ask(self, one: T) -> R:
+        """The answer of a call that begins after this one. Whoever is cancelled here does not undo it."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((one, answer))
+        if self._running is None:
+            # A task of its own: whoever asked first may be cancelled, and the others still wait.
+            self._running = loop.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                await self._answer([one for one, _ in some], [answer for _, answer in some])
+        finally:
+            self._running = None
+            for _, answer in self._waiting:
+                answer.cancel()
+            self._waiting.clear()
+
+    async def _answer(self, asked: Sequence[T], answers: "Sequence[asyncio.Future[R]]") -> None:
+        try:
+            found = await self._call(asked)
+        except asyncio.CancelledError:
+            for answer in answers:
+                answer.cancel()
+            raise
+        except Exception as error:  # everybody who asked meets it
+            for answer in answers:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for answer, one in zip(answers, found, strict=True):
+            if not answer.done():  # it was cancelled
+                answer.set_result(one)
 
 
 class _Asked(Struct, eq=False):

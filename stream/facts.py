@@ -5,7 +5,7 @@ facts. Rows are changed in place: each `Table.get` gives a copy of one's own.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -131,14 +131,26 @@ def memberships(rows: Iterable[Memberships]) -> Memberships:
 
 
 def differ(one: Struct, other: Struct) -> bool:
-    """Do two rows of one table say different things of the same name? Then the times of their registers matter."""
+    """Do two rows of one table say different things of the same name, or know their subject by different addresses of
+    one kind? Then the times of their registers matter."""
     for name in one.__struct_fields__:
         mine, theirs = getattr(one, name), getattr(other, name)
         if isinstance(mine, dict) and isinstance(theirs, dict):
             both = [(mine[key], theirs[key]) for key in mine.keys() & theirs.keys()]
             if any(isinstance(a, Register) and not same(a.value, b.value) for a, b in both):
                 return True
-    return False
+    return isinstance(one, Profile) and isinstance(other, Profile) and _known_otherwise(one, other)
+
+
+def newest_of_kinds(identifiers: Mapping[str, Register]) -> dict[str, str]:
+    """By kind (email, phone …) the identifier that was said last."""
+    ordered = sorted(identifiers, key=lambda name: (-identifiers[name].time, name))
+    return {name.partition(":")[0]: name for name in reversed(ordered)}
+
+
+def _known_otherwise(one: Profile, other: Profile) -> bool:
+    mine, theirs = newest_of_kinds(one.identifiers), newest_of_kinds(other.identifiers)
+    return any(mine[kind] != theirs[kind] for kind in mine.keys() & theirs.keys())
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -120,25 +120,26 @@ class Looking:
         )
 
     async def _ask(self, page: "_Page", everything: bool) -> None:
-        """Asks the gate about all that gives, once; known or not: what is refused is taken away again."""
-        asked = [
-            each
+        """Asks the gate about all that gives, once; known or not: what is refused is taken away again. Of several who
+        want the same, those count who may be given it."""
+        asked = {
+            (key, one.person, one.purpose): one
             for key, those in page.together.items()
             if those[0].gives and (everything or not _profile_known(those[0], page.told.get(key)))
-            for each in {one.purpose: one for one in those if one.gives}.values()
-        ]
+            for one in those
+            if one.gives
+        }
         if not asked:
             return
         destination = self._sync.connector.name
-        questions = [Question(destination, one.person, one.purpose, one.address) for one in asked]
+        questions = [Question(destination, one.person, one.purpose, one.address) for one in asked.values()]
         try:
             reasons = await self._gate.refusals(questions)
         except NotYet as error:
             page.waits = error
             page.answers = Answers({}, asked=False)
             return
-        found = zip(asked, reasons, strict=True)
-        page.answers = Answers({one.key: reason for one, reason in found if reason is not None})
+        page.refuse({one: reason for one, reason in zip(asked, reasons, strict=True) if reason is not None})
 
     async def _each(self, items: Sequence[T], do: Callable[[T], None]) -> None:
         """Does it with each; many, in turns with all else that runs here."""
@@ -179,6 +180,19 @@ class _Page(Struct):
             for address, subjects in shared.subjects.items():
                 for error in (self.errors[owners[s]] for s in subjects if owners[s] in self.errors):
                     self.failed[address] = error
+
+    def refuse(self, reasons: Mapping[tuple[Key, str, str], str]) -> None:
+        """Leaves out who may not be given what they want: key, person, purpose → why. What nobody may be given is
+        refused."""
+        refused: dict[Key, str] = {}
+        for (key, *_), reason in reasons.items():
+            refused.setdefault(key, reason)
+        for key in list(refused):
+            left = [one for one in self.together[key] if (key, one.person, one.purpose) not in reasons]
+            if any(one.gives for one in left):
+                self.together[key] = left
+                del refused[key]
+        self.answers = Answers(refused)
 
     def look(self, person: str, processor: str, everything: bool) -> Look:
         """What to do about one of them."""

@@ -22,11 +22,25 @@ def refusal(
 
     `said`: category → yes, of an event of this person's own: it counts where nothing else is known, and a no always
     does. A category missing from it is a no."""
-    found = [_category(person, category, said) for category in purpose.categories]
-    found += [_channel(person, channel, address) for channel in purpose.channels]
     unknown = None if purpose.unknown == "allow" else NO_CONSENT
-    reasons = [unknown if answer == _UNKNOWN else answer for answer in found]
-    return next((reason for reason in reasons if reason), None)
+    answers = (unknown if answer == _UNKNOWN else answer for answer in _answers(purpose, person, address, said))
+    return next((answer for answer in answers if answer), None)
+
+
+def objection(purpose: PurposeConfig, person: Person, address: str = "") -> str | None:
+    """What this person said against this purpose reaching the address; None if they said nothing against it: who never
+    said anything does not speak for another one who shares the address."""
+    return next((answer for answer in _answers(purpose, person, address) if answer not in (None, _UNKNOWN)), None)
+
+
+def _answers(
+    purpose: PurposeConfig, person: Person, address: str, said: Mapping[str, bool] | None = None
+) -> Iterator[str | None]:
+    """To each category and channel: why not, None, or _UNKNOWN."""
+    for category in purpose.categories:
+        yield _category(person, category, said)
+    for channel in purpose.channels:
+        yield _channel(person, channel, address)
 
 
 def _category(person: Person, category: str, said: Mapping[str, bool] | None) -> str | None:
@@ -49,13 +63,16 @@ def _channel(person: Person, channel: str, address: str) -> str | None:
 
 def _names(person: Person, channel: str, address: str) -> Iterator[str]:
     """The subscriptions that tell of this channel. Where it is not known which of the person's addresses is meant (the
-    destination knows them by their id), an answer about any of them counts."""
+    destination knows them by an id of theirs, or by an address of another channel), an answer about any counts."""
     kind, _, identifier = address.partition(":")
-    anywhere = not address or kind in ("user_id", "anonymous_id")
+    anywhere = kind != KINDS.get(channel, channel)
     for name in person.subscriptions:
         of, colon, at = name.partition(":")
         if name == channel or (colon and of == channel and (anywhere or at == identifier)):
             yield name
 
+
+KINDS = {"sms": "phone", "whatsapp": "phone"}
+"""Channel → the kind of its addresses, where the two are called differently."""
 
 _UNKNOWN = "unknown"

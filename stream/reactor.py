@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from stream import events, facts, topics
 from stream.batch import Surroundings
-from stream.commits import Commits
+from stream.commits import Commits, Together
 from stream.config import LaneConfig
 from stream.connector import Flow, Request, Response
 from stream.errors import Refused, Skip
@@ -25,6 +25,7 @@ from stream.http import Performer
 from stream.message import Delivery
 from stream.outage import outlast
 from stream.processor import Reactor
+from stream.purpose import INTERNAL
 from stream.sending import delivering
 from stream.store.database import Transaction
 
@@ -88,6 +89,8 @@ class _Memory:
         self._commits = outside.commits
         self._dry = outside.dry
         self._refusals = around.metrics.gate_refusals
+        self._asked = Together(self._among)
+        self._sent = Together(self._add)
 
     def hash(self, event: Event, subject: str, number: int) -> str:
         return self._sends.hash(self._processor, event.message_id, subject, number)
@@ -98,11 +101,7 @@ class _Memory:
 
     async def has(self, hashed: str) -> bool:
         """Was it sent before?"""
-
-        async def read(tx: Transaction) -> bool:
-            return await self._sends.has(tx, hashed)
-
-        sent = await outlast(partial(self._commits.read, read), self._processor)
+        sent = await self._asked.ask(hashed)
         if self._dry is None:
             return sent
         self._dry(sent)
@@ -110,12 +109,8 @@ class _Memory:
 
     async def add(self, hashed: str) -> None:
         """It was sent; durable on return."""
-
-        async def write(tx: Transaction) -> None:
-            await self._sends.add(tx, hashed, self._clock())
-
         if self._dry is None:
-            await outlast(partial(self._commits.write, write), self._processor)
+            await self._sent.ask(hashed)
 
     async def name(self, question: Question) -> bool:
         """Its destination may know this address from now on; durable on return. False: that was noted before."""
@@ -131,6 +126,16 @@ class _Memory:
             return False
         await outlast(partial(self._commits.write, write), self._processor)
         return True
+
+    async def _among(self, hashes: Sequence[str]) -> list[bool]:
+        read = partial(self._sends.among, hashes=hashes)
+        sent = await outlast(partial(self._commits.read, read), self._processor)
+        return [hashed in sent for hashed in hashes]
+
+    async def _add(self, hashes: Sequence[str]) -> Sequence[None]:
+        write = partial(self._sends.add, hashes=hashes, now=self._clock())
+        await outlast(partial(self._commits.write, write), self._processor)
+        return [None] * len(hashes)
 
 
 class _Sends:
@@ -156,7 +161,8 @@ class _Sends:
             flow.close()
             return None
         # The destination is known once the flow yields its first request.
-        asks = Question("", about, purpose, address, event.time, facts.preferences(event))
+        consent = None if purpose == INTERNAL else facts.preferences(event)  # that one needs none
+        asks = Question("", about, purpose, address, event.time, consent)
         send = _Send(asks, gives, self._memory, self._outside.gate)
         try:
             found = await self._outside.performer.perform(send.watched(flow), send.allow, gives)

@@ -39,7 +39,7 @@ class Http:
         return found
 
 
-class delivering:  # noqa: N801 - read as a statement; a generator would take three times as long
+class delivering:
     """While the block lasts, `app.http` in this task sends through `sends`."""
 
     def __init__(self, sends: Sends) -> None:

@@ -70,7 +70,7 @@ class Seeing:
         store = self._store
         told = await store.confirmed.about(tx, self._destination, (), addresses)
         matter = {*wanted, *(one.address for one in told)}
-        shared = {**await known_by(tx, store, matter, self._spaces)}
+        shared = {**(await known_by(tx, store, matter, self._spaces)).subjects}
         for one in told:
             shared[one.address].add(one.subject)
         others = set[str]().union(*shared.values()) - set(seen)

@@ -18,7 +18,7 @@ from stream.commits import Commits
 from stream.config import LaneConfig
 from stream.connector import Change, can
 from stream.core.compare import Key, Wanted
-from stream.core.unclear import Unclear
+from stream.core.unclear import ANYTHING, Unclear
 from stream.errors import Dead, NotYet, Retry, Skip
 from stream.gate import Question
 from stream.gathering import Gathering, Piece
@@ -63,7 +63,7 @@ class Syncing:
         self._around = around
         self._timeout_s = means.timeout_s
         self._gathering = Gathering(sync.connector, means.performer, means.gate)
-        self._leases = Leases(sync.name, sync.connector.name, around, means.commits)
+        self._leases = Leases(sync.name, sync.connector.name, around, means.commits, means.spaces)
         self._publisher = Publisher(sync.name, around, False)
         self._unclear = Unclear()
 
@@ -106,12 +106,14 @@ class Syncing:
     async def _make_so(self, look: Look, slow: bool) -> None:
         """Sends what differs, and writes down what came of it. Raises the worst of what failed."""
         lease = await self._leases.take(look, self._timeout_s)
+        self._learn(look)
         pieces = {one.key: self._piece(look, one, lease, slow) for one in look.send if one.key not in lease.taken_over}
         for piece in pieces.values():  # one after another: at each destination one of a person at a time
             if can(self.sync.connector, piece.verb):
                 await self._gathering.send(piece)
         errors = [piece.error for piece in pieces.values() if piece.error is not None]
         ended = Ended({key: None for key in lease.taken_over})
+        ended.late = dict.fromkeys(lease.taken_over, self._around.clock() + lease.length_s)
         if lease.taken_over:  # what was sent under the lease that ran out may still arrive
             errors.append(NotYet("lease_taken_over", after=lease.length_s))
         for key, piece in pieces.items():
@@ -119,6 +121,15 @@ class Syncing:
         await self._publisher.publish(await lease.end(ended))
         if errors:
             raise max(errors, key=_severity)
+
+    def _learn(self, look: Look) -> None:
+        """What others sent of this, or this processor before it was started again, and what may still arrive."""
+        now = self._around.clock()
+        for one in look.send:
+            was = look.told.get(one.key)
+            late = None if was is None else was.late
+            if late is not None and late > max(now, self._unclear.until(one.key) or 0.0):
+                self._unclear.note(one.key, ANYTHING, late, now)
 
     def _piece(self, look: Look, one: Wanted, lease: Lease, slow: bool) -> Piece:
         change = Change(one.address, one.thing, one.value, look.people.get(one.person))
@@ -130,19 +141,25 @@ class Syncing:
     def _note(self, key: Key, piece: Piece, ended: Ended) -> list[Exception]:
         """What is known of a thing once its piece has ended."""
         now, until = self._around.clock(), self._around.clock() + length_s(self._timeout_s)
-        if piece.verb == "delete_person" and (piece.done or not (piece.sent or piece.error)):
-            ended.settled[key] = DELETED if piece.done else UNSUPPORTED
+        deletes = piece.verb == "delete_person"
         if not piece.sent:
+            if deletes and piece.error is None:
+                ended.settled[key] = UNSUPPORTED
             ended.unsent.append(key)
             return []
         ended.values[key] = None
+        if _may_arrive(piece.error):
+            self._unclear.note(key, piece.text, until, now)
+        if (late := self._unclear.until(key)) is not None and late > now:
+            ended.late[key] = late
         if not piece.done:
-            if _may_arrive(piece.error):
-                self._unclear.note(key, piece.text, until, now)
             return []
-        if wait := self._unclear.wait(key, piece.text, now):
+        # A deletion, even the same, must not be carried out after whatever is told anew.
+        if wait := self._unclear.wait(key, DELETED if deletes else piece.text, now):
             return [NotYet("unclear", after=min(wait, _UNCLEAR_S))]
         ended.values[key] = piece.text
+        if deletes:
+            ended.settled[key] = DELETED
         return []
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,6 +10,11 @@ import structlog
 from click.testing import CliRunner, Result
 
 from stream.cli import main
+
+
+def pytest_configure() -> None:
+    """Ctrl-C ends what the tests start, even where a shell started them in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

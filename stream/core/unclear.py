@@ -6,6 +6,9 @@ since then is not believed to be the last word while that may happen.
 
 from collections.abc import Hashable
 
+ANYTHING = ""
+"""What another process sent, or an earlier one: any value. It is none itself."""
+
 _MANY = 1_000
 
 
@@ -17,11 +20,15 @@ class Unclear:
         self._prune_at = _MANY
 
     def note(self, key: Hashable, text: str, until: float, now: float) -> None:
-        """This value was sent, and nobody answered."""
+        """This value was sent, and nobody answered. ANYTHING: nobody here knows what it was."""
         if len(self._late) >= self._prune_at:
             self._late = {k: v for k, v in self._late.items() if max(v.values()) > now}
             self._prune_at = max(_MANY, 2 * len(self._late))
         self._late.setdefault(key, {})[text] = until
+
+    def until(self, key: Hashable) -> float | None:
+        """Until when anything may still arrive; None: nothing can that is known of here."""
+        return max(self._late[key].values()) if key in self._late else None
 
     def wait(self, key: Hashable, text: str, now: float) -> float:
         """For how long something else than this value may still arrive; 0.0: it cannot."""

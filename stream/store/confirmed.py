@@ -15,6 +15,7 @@ from stream.store.database import Database, Transaction
 Key = tuple[str, str, str]
 """Destination, address, thing."""
 
+_NEVER: Mapping[Key, float] = {}
 _POLL_S = 1.0  # a lease usually ends long before its time
 
 
@@ -22,7 +23,8 @@ class Told(Struct, frozen=True, kw_only=True):
     """What a destination was last told about one thing of one address, on behalf of `subject`, by a processor.
 
     `value` is JSON; None: nobody knows. `told`: when a value was last confirmed; None: never. Whoever holds `lease`
-    sends, until then."""
+    sends, until then; without a lease, something that was sent, and not answered, may still be carried out until
+    then."""
 
     destination: str
     address: str
@@ -38,6 +40,11 @@ class Told(Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return (self.destination, self.address, self.thing)
+
+    @property
+    def late(self) -> float | None:
+        """Until when something that was sent before, by whomever, may still be carried out."""
+        return self.until if self.lease is None else None
 
 
 class Confirmed:
@@ -82,14 +89,22 @@ class Confirmed:
         await tx.many(f"UPDATE confirmed SET until = ? WHERE {_KEY} AND lease = ?", [(until, *k, lease) for k in keys])
         return True
 
-    async def confirm(self, tx: Transaction, lease: str, values: Mapping[Key, str | None], now: float) -> set[Key]:
+    async def confirm(
+        self,
+        tx: Transaction,
+        lease: str,
+        values: Mapping[Key, str | None],
+        now: float,
+        late: Mapping[Key, float] = _NEVER,
+    ) -> set[Key]:
         """Writes what was sent under the lease (JSON; None: unknown), and ends it. Those that are not under it any
-        more: of these nothing is changed, and they are to be doubted."""
+        more: of these nothing is changed, and they are to be doubted. `late`: until when something that was sent may
+        still be carried out."""
         lost = await self._lost(tx, lease, values)
         await tx.many(
             "UPDATE confirmed SET value = ?, told = CASE WHEN ? IS NULL THEN told ELSE ? END, lease = NULL,"
-            f" until = NULL WHERE {_KEY} AND lease = ?",
-            [(value, value, now, *key, lease) for key, value in values.items() if key not in lost],
+            f" until = ? WHERE {_KEY} AND lease = ?",
+            [(value, value, now, late.get(key), *key, lease) for key, value in values.items() if key not in lost],
         )
         return lost
 
@@ -99,10 +114,10 @@ class Confirmed:
         lost = await self._lost(tx, lease, before)
         ours = {key: was for key, was in before.items() if key not in lost}
         await tx.many(
-            "UPDATE confirmed SET verb = ?, processor = ?, subject = ?, value = ?, told = ?, lease = NULL, until = NULL"
+            "UPDATE confirmed SET verb = ?, processor = ?, subject = ?, value = ?, told = ?, lease = NULL, until = ?"
             f" WHERE {_KEY} AND lease = ?",
             [
-                (was.verb, was.processor, was.subject, was.value, was.told, *key, lease)
+                (was.verb, was.processor, was.subject, was.value, was.told, was.late, *key, lease)
                 for key, was in ours.items()
                 if was is not None
             ],
@@ -111,10 +126,14 @@ class Confirmed:
         await tx.many(f"DELETE FROM confirmed WHERE {_KEY} AND lease = ?", absent)
         return lost
 
-    async def doubt(self, tx: Transaction, rows: Sequence[Told]) -> None:
+    async def doubt(self, tx: Transaction, rows: Sequence[Told], late: float | None = None) -> None:
         """Sets these rows unknown, under nobody's lease: whoever holds one will find it lost. A row that is gone (its
-        address was deleted there) is made again: the destination may hold it."""
-        await self._unknown(tx, rows, None, None)
+        address was deleted there) is made again: the destination may hold it. `late`: as in confirm()."""
+        await self._unknown(tx, rows, None, late)
+
+    async def forget(self, tx: Transaction, keys: Collection[Key]) -> None:
+        """Nobody needs to know any more what was told there."""
+        await tx.many(f"DELETE FROM confirmed WHERE {_KEY}", list(keys))
 
     async def deleted(self, tx: Transaction, destination: str, addresses: Collection[str]) -> set[str]:
         """The destination holds nothing of these addresses any more. The subjects on whose behalf it was told."""

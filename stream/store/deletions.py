@@ -14,7 +14,7 @@ from stream.message import Partition
 from stream.store.confirmed import Confirmed
 from stream.store.database import Database, Transaction
 from stream.store.deletion import Deletion, those
-from stream.store.identifiers import MOST, Identifiers
+from stream.store.identifiers import Identifiers
 from stream.store.linking import Linking
 from stream.store.people import People
 from stream.store.receipts import UNSUPPORTED, At, Receipts
@@ -123,11 +123,22 @@ class Deletions:
         )
         return [subject for (subject,) in found]
 
+    async def asked(self, tx: Transaction, destination: str, addresses: Collection[str]) -> float:
+        """When a destination was last asked to delete one of these addresses, of those that are open."""
+        found = await tx.all(
+            "SELECT max(deletions.asked) FROM deletion_addresses JOIN deletions ON deletions.id = deletion_addresses.id"
+            f" WHERE deletion_addresses.destination = ? AND {self._db.among('deletion_addresses.address')}",
+            destination,
+            self._db.listed(addresses),
+        )
+        return float(found[0][0] or 0.0)
+
     async def settled(
         self, tx: Transaction, destination: str, addresses: Collection[str], outcome: str, now: float
     ) -> set[str]:
         """The destination holds nothing of these addresses any more, and what it was told of them is forgotten; or it
-        cannot delete (UNSUPPORTED). Whom to mark: who returned, or shares an address, is to be told anew."""
+        cannot delete (UNSUPPORTED). Whom to mark, beside those who share an address: who returned is to be told
+        anew."""
         numbers = await self._receipts.settle(tx, destination, addresses, outcome, now)
         found = await tx.all(
             f"SELECT subject FROM deletion_subjects WHERE subject IS NOT NULL AND {self._db.among('id')}",
@@ -136,8 +147,7 @@ class Deletions:
         subjects = {subject for (subject,) in found}
         if outcome != UNSUPPORTED:
             subjects |= await self._confirmed.deleted(tx, destination, addresses)
-        sharing = (await self._identifiers.subjects(tx, addresses)).values()
-        return subjects.union(*(shared for shared in sharing if len(shared) <= MOST))
+        return subjects
 
     async def unfinished(self, asked_before: float) -> Unfinished:
         """What is not done, and what of it was asked before that time."""

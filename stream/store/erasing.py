@@ -8,6 +8,7 @@ from msgspec import Struct
 from stream.facts import Profile
 from stream.store.database import Database, Row, Transaction
 from stream.store.deletions import Prune
+from stream.store.held import RELEASE
 from stream.store.identifiers import Identifiers
 from stream.store.linking import Linking
 from stream.store.people import People
@@ -103,6 +104,7 @@ class Erasing:
             " ON CONFLICT (processor, topic, part, fate) DO UPDATE SET amount = tallies.amount + 1",
             list(grave.tombstones.items()),
         )
+        await tx.many(f"{RELEASE} WHERE held.subject = ? AND held.time <= ?", list(grave.tombstones.items()))
         erased = await tx.many("DELETE FROM held WHERE subject = ? AND time <= ?", list(grave.tombstones.items()))
         await tx.many(
             "DELETE FROM lanes WHERE processor = ? AND lane = ? AND NOT EXISTS (SELECT 1 FROM held"

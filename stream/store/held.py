@@ -65,7 +65,15 @@ class HeldTable:
 
     async def remove(self, tx: Transaction, number: int) -> bool:
         """Lets a delivery leave. False: it had left before."""
+        await tx.run(f"{RELEASE} WHERE held.id = ?", number)
         return await tx.run("DELETE FROM held WHERE id = ?", number) == 1
+
+    async def passed(self, tx: Transaction, processor: str, at: Partition, position: int) -> None:
+        """Forgets who left, of what lies before this position: nobody reads it again."""
+        await tx.run(
+            "DELETE FROM released WHERE processor = ? AND topic = ? AND part = ? AND position < ?",
+            *(processor, *at, position),
+        )
 
     async def die(self, tx: Transaction, number: int, reason: str, trace: str) -> None:
         """One more attempt, and no other will help: from now on it needs a person."""
@@ -122,6 +130,14 @@ class HeldTable:
         async with self._db.read() as tx:
             return await tx.all(f"SELECT {COLUMNS} FROM held WHERE {where}", *params)
 
+
+RELEASE = (
+    "INSERT INTO released (processor, topic, part, position, lane)"
+    " SELECT held.processor, held.topic, held.part, held.position, held.lane FROM held JOIN positions"
+    " ON positions.processor = held.processor AND positions.topic = held.topic AND positions.part = held.part"
+    " AND positions.position <= held.position"
+)
+"""Keeps, of the deliveries that a WHERE behind it names, which leave before the position has passed them."""
 
 COLUMNS = (
     "id, processor, topic, part, position, taken, lane, subject, time, state, reason, trace, attempts, since, message,"

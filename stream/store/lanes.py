@@ -86,11 +86,12 @@ class HeldLanes:
         return await tx.run("UPDATE held SET state = 'waiting' WHERE id = ?", number) == 1
 
     async def offsets(self, processor: str, partition: Partition, position: int) -> dict[int, str]:
-        """What is held of a partition from a position on, which has not passed it yet: offset → lane."""
+        """What is held of a partition, or was, from a position on, which has not passed it yet: offset → lane."""
         async with self._db.read() as tx:
             found = await tx.all(
-                "SELECT position, lane FROM held WHERE processor = ? AND topic = ? AND part = ? AND position >= ?",
-                *(processor, *partition, position),
+                f"SELECT position, lane FROM held WHERE {_BEYOND}"
+                f" UNION ALL SELECT position, lane FROM released WHERE {_BEYOND}",
+                *(processor, *partition, position) * 2,
             )
         return dict(found)
 
@@ -129,6 +130,7 @@ def _lane(row: Row) -> Lane:
     return Lane(name=name, partition=Partition(topic, part), attempts=attempts, due=due, reason=reason, since=since)
 
 
+_BEYOND = "processor = ? AND topic = ? AND part = ? AND position >= ?"
 _OF = "FROM held WHERE held.processor = l.processor AND held.lane = l.lane"
 _WAITING = f"(SELECT count(*) {_OF} AND held.state = 'waiting')"
 _FIRST = f"coalesce((SELECT min(id) {_OF} AND held.state = 'waiting'), (SELECT min(id) {_OF}))"

@@ -86,7 +86,7 @@ CREATE TABLE identifiers (
 CREATE INDEX identifiers_by_subject ON identifiers (subject);
 
 -- What a destination was last told about an address and a thing: JSON, or NULL where nobody knows. `subject`: on whose
--- behalf. Whoever holds the lease until then sends; NULL: nobody.
+-- behalf. Whoever holds the lease until then sends; NULL: nobody, and then what was sent may arrive until then.
 CREATE TABLE confirmed (
   destination TEXT NOT NULL,
   address TEXT NOT NULL,
@@ -227,6 +227,16 @@ CREATE TABLE lanes (
   PRIMARY KEY (processor, lane)
 ) WITHOUT ROWID;
 CREATE INDEX lanes_by_due ON lanes (processor, due);
+
+-- Held deliveries that left before the position had passed them: whoever reads them again must not act on them again.
+CREATE TABLE released (
+  processor TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  position BIGINT NOT NULL,
+  lane TEXT NOT NULL,
+  PRIMARY KEY (processor, topic, part, position)
+) WITHOUT ROWID;
 
 -- What a command asks of the running process.
 CREATE TABLE requests (

@@ -1,6 +1,7 @@
 """Sends: what reactors sent, so that it is sent once. Keyed hashes, with an age: nobody can be found by them."""
 
 import hashlib
+from collections.abc import Collection
 
 from stream.store.database import Database, Transaction
 
@@ -19,13 +20,18 @@ class Sends:
         text = SEPARATOR.join((processor, message_id, subject, str(number)))
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
 
-    async def has(self, tx: Transaction, hashed: str) -> bool:
-        """Was it sent?"""
-        return bool(await tx.all("SELECT 1 FROM sends WHERE hash = ?", hashed))
+    async def among(self, tx: Transaction, hashes: Collection[str]) -> set[str]:
+        """Those that were sent."""
+        found = await tx.all(f"SELECT hash FROM sends WHERE {self._db.among('hash')}", self._db.listed(hashes))
+        return {hashed for (hashed,) in found}
 
-    async def add(self, tx: Transaction, hashed: str, now: float) -> None:
-        """It was."""
-        await tx.run("INSERT INTO sends (hash, time) VALUES (?, ?) ON CONFLICT DO NOTHING", hashed, now)
+    async def add(self, tx: Transaction, hashes: Collection[str], now: float) -> None:
+        """They were."""
+        # One statement: in a transaction's thread each one has to wait for a busy loop.
+        await tx.run(
+            "INSERT INTO sends (hash, time) SELECT value, ? FROM json_each(?) WHERE true ON CONFLICT DO NOTHING",
+            *(now, self._db.listed(hashes)),
+        )
 
     async def purge(self, before: float, limit: int = 10_000) -> int:
         """Forgets some of what was sent before then; how many."""

@@ -8,8 +8,8 @@ from stream.store.database import Database, Row, Transaction
 
 class Walk(Struct, frozen=True):
     """One walk of one sync. `state`: open, done. `everything`: what is wanted is sent even where it is known to be so.
-    `after`: everybody up to this subject was looked at. How many people were `seen`; `differed`; and `failed`, could
-    not be made so."""
+    `after`: everybody up to this subject was looked at ("" once it is done). How many people were `seen`; `differed`;
+    and `failed`, could not be made so."""
 
     id: int
     processor: str
@@ -70,12 +70,12 @@ class Walks:
             )
 
     async def finish(self, walk: Walk, now: float) -> None:
-        """It has seen everybody. Only the last of each sync are kept."""
+        """It has seen everybody, and names nobody any more. Only the last of each sync are kept."""
         async with self._db.write() as tx:
             await tx.run(
-                "UPDATE walks SET state = 'done', finished = ?, after = ?, seen = ?, differed = ?, failed = ?"
+                "UPDATE walks SET state = 'done', finished = ?, after = '', seen = ?, differed = ?, failed = ?"
                 " WHERE id = ?",
-                *(now, walk.after, walk.seen, walk.differed, walk.failed, walk.id),
+                *(now, walk.seen, walk.differed, walk.failed, walk.id),
             )
             await tx.run(
                 "DELETE FROM walks WHERE processor = ?1 AND state = 'done' AND id NOT IN (SELECT id FROM walks"

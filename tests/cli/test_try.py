@@ -117,8 +117,8 @@ async def test_what_was_sent_before_is_said_to_be_so(system, stream, caught_up):
     await track(system, "bob", 2, properties={"sends": 1})
     sends = system.store.sends
     async with system.store.db.write() as tx:
-        await sends.add(tx, sends.hash("twice", "m1", "user:ada", 1), NOW)
-        await sends.add(tx, sends.hash("twice", "m2", "user:bob", 1), NOW)
+        await sends.add(tx, [sends.hash("twice", "m1", "user:ada", 1)], NOW)
+        await sends.add(tx, [sends.hash("twice", "m2", "user:bob", 1)], NOW)
     (ada, bob), sums = await tried(stream, "twice")
     assert (ada["outcome"], ada["sent_before"], len(ada["requests"])) == ("would send", 1, 2)
     assert (bob["outcome"], bob["sent_before"], len(bob["requests"])) == ("sent already", 1, 1)

@@ -203,3 +203,21 @@ async def test_ten_thousand_rows_are_a_few_statements(store):
         await confirmed.doubt(tx, rows)
         await confirmed.deleted(tx, "crm", [row.address for row in rows])
     assert watched.statements <= 11
+
+
+async def test_until_when_something_may_still_be_carried_out_is_kept_and_ends_with_what_is_sent_next(store):
+    await take(store, [VIP])
+    async with store.db.write() as tx:
+        await store.confirmed.confirm(tx, "one", {VIP.key: None}, 5.0, {VIP.key: 15.0})
+    (found,) = await about(store, subjects=["user:1"])
+    assert (found.value, found.lease, found.late) == (None, None, 15.0)
+    assert await take(store, [VIP], "two", 6.0, 16.0) == set(), "nobody's lease keeps others from sending"
+    (taken,) = await about(store, subjects=["user:1"])
+    assert taken.late is None, "that is the lease's time"
+    async with store.db.write() as tx:
+        assert await store.confirmed.put_back(tx, "two", {VIP.key: found}) == set()
+    assert await about(store, subjects=["user:1"]) == [found]
+    await take(store, [VIP], "three", 7.0, 17.0)
+    await confirm(store, {VIP.key: "true"}, "three", 8.0)
+    (found,) = await about(store, subjects=["user:1"])
+    assert (found.value, found.late) == ("true", None)

@@ -134,9 +134,10 @@ async def test_a_request_is_done_once_all_destinations_are_and_then_only_receipt
         assert await tx.all("SELECT 1 FROM deletion_addresses UNION ALL SELECT 1 FROM identifiers") == []
 
 
-async def test_whoever_shares_a_deleted_address_is_named_to_be_told_anew(store):
+async def test_on_whose_behalf_a_deleted_address_was_told_is_named_to_be_told_anew(store):
     await profile(store, U, ANN)
     await profile(store, V, ANN)
+    await told(store, structs.replace(TOLD, subject=V))
     await forget(store, U, 5.0)
     await erased(store)
     assert await settle(store, "crm", ANN) == {U, V}

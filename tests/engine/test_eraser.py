@@ -165,6 +165,27 @@ async def test_a_crash_between_erasing_and_publishing_is_made_good_by_the_next_p
         assert (await system.topic("person.profile"))[-1].message == Message("person.profile", b"user:u1", None)
 
 
+async def test_after_such_a_crash_the_destinations_are_told_before_the_request_can_be_closed(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        system.store.deletions.destinations, system.store.deletions.deletable = {"crm": ("email",)}, {"crm"}
+        await system.send(
+            message("identify", 1, userId="u1", traits={"email": "a@b.c"}), message("delete", 5, userId="u1")
+        )
+        await system.read()
+        await system.eraser.step()
+        await system.eraser._erase((await system.store.deletions.every())[0])
+    async with Embedded.open(tmp_path) as system:
+        system.store.deletions.deletable = {"crm"}
+        before = len(await system.topic("person.changed"))
+        await system.eraser.step()
+        assert await states(system) == ["erased"]
+        assert await system.store.marks.open("eraser") == []
+        assert [b'"deletion"' in (told.message.value or b"") for told in await system.topic("person.changed")][
+            before:
+        ] == [True]
+
+
 async def test_the_key_of_an_anonymous_subject_that_had_been_published_is_nulled_too(tmp_path):
     async with Embedded.open(tmp_path) as system:
         await ready(system)

@@ -146,11 +146,28 @@ async def test_everybody_who_shares_an_address_must_allow_it(tmp_path):
         assert await asking.refuses() is None
 
 
-async def test_the_events_own_yes_is_not_that_of_others_who_share_the_address(tmp_path):
+async def test_who_never_said_anything_does_not_speak_for_another_one_at_the_same_address(tmp_path):
     async with opened(tmp_path) as asking:
-        await asking.knows(*[signs_up(1.0, userId=one, email="a@b.c") for one in "12"])
-        assert await asking.refuses(address="email:x@b.c", consent={"Advertising": True}) is None
+        await asking.knows(
+            *[signs_up(1.0, userId=one, email="a@b.c") for one in "12"],
+            message("identify", 1.0, anonymousId="9", traits={"email": "A@b.c"}),
+            says(2.0, given={"Advertising": True}),
+            subscribed("SUBSCRIBED", 2.0),
+        )
+        assert (await asking.refuses(address=EMAIL), await asking.refuses("mail", address=EMAIL)) == (None, None)
+        assert await asking.refuses(address=EMAIL, subject="anon:9") == "no_consent"
+        assert await asking.refuses(address=EMAIL, subject="user:2", consent={"Advertising": True}) is None
+        await asking.knows(says(3.0, userId=None, anonymousId="9", given={"Advertising": False}))
+        assert await asking.refuses(address=EMAIL) == "no_consent", "a no counts"
         assert await asking.refuses(address=EMAIL, consent={"Advertising": True}) == "no_consent"
+
+
+async def test_an_opt_out_of_an_address_counts_where_the_destination_knows_people_by_another_kind(tmp_path):
+    async with opened(tmp_path) as asking:
+        await asking.knows(subscribed("UNSUBSCRIBED", key=" A@b.c "))
+        ways = ("crm_id:77", "phone:+49", "user_id:1", EMAIL, "email:x@b.c")
+        reasons = [await asking.refuses("news", address=address) for address in ways]
+        assert reasons == ["opted_out", "opted_out", "opted_out", "opted_out", None]
 
 
 async def test_the_same_id_in_another_space_shares_the_address_if_there_is_somebody(tmp_path):

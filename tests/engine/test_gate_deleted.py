@@ -38,6 +38,7 @@ async def test_a_destination_that_has_still_to_delete_is_given_nothing_about_who
         assert await asking.refuses("service") == "deleting"
         assert await asking.refuses("service", subject="anon:9") == "deleting"
         assert await asking.refuses("service", subject="user:2", address=EMAIL) == "deleting"
+        assert await asking.refuses("service", subject="user:2", address="email: A@B.c") == "deleting"
         assert await asking.refuses("service", subject="user:2") is None
         other = Question("mailer", "user:1", "service", EMAIL)
         assert await asking.gate.refusals([other]) == [None]

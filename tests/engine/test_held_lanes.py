@@ -142,6 +142,23 @@ async def test_what_is_held_before_the_position_passed_it_is_not_acted_on_again(
         assert await one.fates() == {"applied": 1, "held": 1}
 
 
+async def test_what_left_held_before_the_position_passed_it_is_not_acted_on_again(tmp_path):
+    clock = Clock()
+    async with acting(tmp_path, Moody(), clock) as one:
+        one.actor.moods = {0: ["notyet"], 1: ["dead"]}
+        await one.send("open", "a")
+        await one.step()
+        (held,) = await one.store.held.page()
+        await one.store.drop(held)
+        assert await one.position() == 0
+    async with acting(tmp_path, Moody(), clock) as one:
+        await one.step()
+        assert one.actor.done == [0]
+        assert await one.fates() == {"applied": 1, "held": 1, "left:dropped": 1}
+        async with one.store.db.read() as tx:
+            assert await tx.all("SELECT * FROM released") == []
+
+
 async def test_what_ended_before_one_that_is_held_is_not_put_behind_it_by_a_restart(tmp_path):
     clock = Clock()
     async with acting(tmp_path, Moody(patience_s=2.0), clock) as one:

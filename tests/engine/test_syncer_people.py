@@ -6,6 +6,7 @@ from pathlib import Path
 from processors.deletion import Forgotten
 from processors.deletion import Settings as DeletionSettings
 from stream.errors import Dead, Retry
+from stream.looking import Look
 from stream.message import Message
 from stream.person import Person
 from stream.processor import Want
@@ -133,6 +134,47 @@ async def test_a_deletion_waits_for_whoever_is_still_giving(tmp_path: Path) -> N
             "delete_person",
         ]
         assert system.wire.on("list:vip") == set()
+
+
+async def test_a_look_from_before_a_deletion_leaves_no_address_behind(tmp_path: Path) -> None:
+    crm = Crm()
+    async with System.open(tmp_path, Lists(crm)) as system:
+        deletes, looks = system.member(Forgotten("deletion.crm", crm, DeletionSettings())), 0
+        await system.send(identify("ada", NOW, "a@b.c"), audience("ada", NOW + 1, True))
+        await system.settle()
+        system.clock.now += 10
+        await system.send(forget("ada", system.clock.now))
+        at = system.syncing.looking.at
+
+        async def at_last(subject: str, everything: bool = False) -> Look:
+            nonlocal looks
+            looks += 1
+            look = await at(subject, everything)
+            if looks == 1:
+                await system.settle(deletes)
+            return look
+
+        system.syncing.looking.at = at_last  # type: ignore[method-assign]
+        assert await system.look("user:ada") == "applied"
+        assert looks > 1
+        assert await system.rows("email:a@b.c") == []
+
+
+async def test_who_was_doubted_while_being_deleted_leaves_no_address_behind(tmp_path: Path) -> None:
+    crm = Crm()
+    async with System.open(tmp_path, Lists(crm)) as system:
+        deletes = system.member(Forgotten("deletion.crm", crm, DeletionSettings()))
+        await system.send(identify("ada", NOW, "a@b.c"), audience("ada", NOW + 1, True))
+        await system.settle()
+        (told,) = await system.rows("email:a@b.c")
+        system.clock.now += 10
+        await system.send(forget("ada", system.clock.now))
+        await system.settle(system.syncing, deletes)
+        async with system.embedded.store.db.write() as tx:
+            await system.embedded.store.confirmed.doubt(tx, [told])
+        assert await system.look("user:ada") == "applied"
+        assert system.wire.asked[-1].value is False
+        assert await system.rows("email:a@b.c") == []
 
 
 async def test_a_destination_that_cannot_delete_leaves_a_receipt_that_says_so(tmp_path: Path) -> None:

@@ -98,12 +98,23 @@ def test_whatever_is_not_subscribed_is_a_no(status: str) -> None:
 
 def test_an_answer_about_one_address_is_told_of_that_address_and_a_no_beats_a_yes() -> None:
     sync = built(consent, {"destinations": ["mail"], "mail": {"subscriptions": ["email", "sms"]}})
-    answers = said(email="subscribed", list__7="subscribed", sms__1="unsubscribed")
+    answers = said(email="subscribed", list__7="subscribed")
     answers["email:new@b.c"] = Consent("unsubscribed", ())
     wants = sync.wanted(person(subscriptions=answers))
     assert [(want.address, want.thing, want.value) for want in wants] == [
         ("email:new@b.c", "consent:email", False),
-    ], "and it knows nobody by phone"
+    ]
+
+
+def test_an_answer_about_an_address_of_a_kind_that_is_not_known_there_is_that_of_the_person() -> None:
+    sync = built(consent, {"destinations": ["mail"]})
+
+    def told(**answers: str) -> list[tuple[str, Any]]:
+        return [(want.address, want.value) for want in sync.wanted(person(subscriptions=said(**answers)))]
+
+    assert told(sms__1="subscribed") == [("email:new@b.c", True)]
+    no = [("email:new@b.c", False), ("email:old@b.c", False), ("user_id:u1", False)]
+    assert told(sms__1="unsubscribed") == told(sms__1="unsubscribed", sms__2="subscribed") == no
 
 
 def test_a_category_is_told_where_it_is_configured_and_was_answered() -> None:

@@ -9,6 +9,7 @@ follows FOLDER/orders, JSON like {"first": 1, "step": 10}, and prints a line of 
 import asyncio
 import gc
 import os
+import random
 import shutil
 import signal
 import sys
@@ -20,18 +21,20 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tests.embedded import Clock
-from tests.end_to_end.crash import points
+from tests.end_to_end.crash import acting, points
+from tests.end_to_end.crash.acted import acted, remember_what_is_not, wrongs
 from tests.end_to_end.crash.faults import FAULTS
 from tests.end_to_end.crash.hold import Hold
 from tests.end_to_end.crash.knife import CUT, Knife, Run, Target
-from tests.end_to_end.crash.loop import Loop, take_apart
-from tests.end_to_end.crash.outcome import Outcome, outcome, violations
+from tests.end_to_end.crash.loop import Loop, skip_for_runners, take_apart
+from tests.end_to_end.crash.outcome import Outcome, outcome, timeless, violations
 from tests.end_to_end.crash.points import Place
-from tests.end_to_end.crash.scenario import PEOPLE, START, Scenario, running, site
+from tests.end_to_end.crash.recorded import Record, Recorded
+from tests.end_to_end.crash.scenario import PEOPLE, Scenario
+from tests.end_to_end.crash.steps import SITE, clock_of, done, put, running, site
 
 _SECOND_POINTS = 250  # among the first of those who go on
-_RUN_S = 60  # a run that takes longer hangs
+_RUN_S = 120  # a run that takes longer hangs
 
 
 class Orders(Struct, kw_only=True):
@@ -46,6 +49,7 @@ class Orders(Struct, kw_only=True):
     twice: bool = False  # the process that goes on is cut, too
     hold: bool = False  # instead of ending it, hold the member while a second one takes over
     until_problem: bool = False  # one is enough
+    acting: bool = False  # the history with a destination
 
 
 class Report(Struct, kw_only=True):
@@ -91,54 +95,83 @@ def _be_child(folder: Path, work: Callable[[], None]) -> None:
         os._exit(code)
 
 
-def play(folder: Path, knife: Knife, fault: str = "", hold: "Hold | None" = None) -> None:
-    """Runs the app and the scenario's client, from where the files in the folder are, to the end."""
-    if fault:
-        FAULTS[fault]()
-    if hold is None:
-        take_apart()
+class Play(Struct, kw_only=True):
+    """One process: the app, and the client of a history."""
 
-    def loop() -> Loop:
-        loop = Loop(threads=hold is not None)
-        points.watch(loop, knife.hear if hold is None else hold.hear, "client")
-        return loop
+    folder: Path
+    knife: Knife
+    acting: bool = False
+    fault: str = ""
+    hold: Hold | None = None
 
-    with asyncio.Runner(loop_factory=loop) as runner:
-        run = runner.run(_client_main(folder, hold))
-    run.points = knife.points if hold is None else hold.points
-    knife.leave(run)
+    def run(self) -> None:
+        """From where the files in the folder are, to the end."""
+        if self.fault:
+            FAULTS[self.fault]()
+        if self.hold is None:
+            take_apart()
+        if self.acting:
+            skip_for_runners()
+        hear = self.knife if self.hold is None else self.hold
+
+        def loop() -> Loop:
+            loop = Loop(threads=self.hold is not None)
+            points.watch(loop, hear.hear, "client")
+            return loop
+
+        with asyncio.Runner(loop_factory=loop) as runner:
+            run = runner.run(self._client_acting() if self.acting else self._client_main())
+        run.points = hear.points
+        self.knife.leave(run)
+
+    async def _client_main(self) -> Run:
+        folder, hold = self.folder, self.hold
+        config, clock = site(folder), clock_of(folder)
+        async with running(config, clock) as (app, url):
+            scenario = Scenario(folder, app, clock, url, retries=hold is None)
+            if hold is not None:
+                hold.begin(app)
+            await scenario.client_steps()
+            log, store = app.around.log, app.around.store
+            if hold is not None:
+                await hold.client_end()
+            return Run(
+                outcome=await outcome(log, store, PEOPLE),
+                problems=await violations(log, store, app.worker.projections, scenario.acknowledged),
+                point=hold.held if hold else "",
+                skipped=hold is not None and hold.skipped,
+            )
+
+    async def _client_acting(self) -> Run:
+        folder = self.folder
+        remember_what_is_not(folder)
+        random.seed(1)
+        async with Recorded.of(folder, lambda: done(folder)) as destination:
+            os.environ["CRM"] = destination.url
+            config, clock = site(folder, acting.SITE), clock_of(folder)
+            async with running(config, clock) as (app, url):
+                client = acting.Acting(folder, app, clock, url, destination)
+                await client.client_steps()
+                log, store, worker = app.around.log, app.around.store, app.worker
+                found = timeless(await outcome(log, store, acting.PEOPLE))
+                found.acted = await acted(store, Record(folder))
+                problems = await violations(log, store, worker.projections, client.acknowledged)
+                problems += await wrongs(log, store, list(worker.runners.values()), folder)
+                return Run(outcome=found, problems=problems)
 
 
-async def _client_main(folder: Path, hold: Hold | None) -> Run:
-    config, clock = site(folder), Clock(START)
-    async with running(config, clock) as (app, url):
-        scenario = Scenario(folder, app, clock, url, retries=hold is None)
-        if hold is not None:
-            hold.begin(app)
-        await scenario.client_steps()
-        log, store = app.around.log, app.around.store
-        if hold is not None:
-            await hold.client_end()
-        acked = [name for step in scenario.done() for name in step.split("+") if step[1] == "-"]
-        return Run(
-            outcome=await outcome(log, store, PEOPLE),
-            problems=await violations(log, store, app.worker.projections, acked),
-            point=hold.held if hold else "",
-            skipped=hold is not None and hold.skipped,
-        )
-
-
-def uncut(folder: Path, hold: bool = False) -> Run:
-    """The scenario from its beginning to its end."""
-    site(folder)
-    run = forked(folder, lambda: play(folder, Knife(folder), hold=Hold(0) if hold else None))
+def uncut(folder: Path, hold: bool = False, acts: bool = False) -> Run:
+    """A history from its beginning to its end."""
+    put(folder, acting.SITE if acts else SITE)
+    play = Play(folder=folder, knife=Knife.collecting(folder), acting=acts, hold=Hold(0) if hold else None)
+    run = forked(folder, play.run)
     shutil.rmtree(folder)
     return run
 
 
 def cut(base: Path, orders: Orders) -> Iterator[Report]:
     """Cuts as ordered, each in a folder of its own below `base`."""
-    whole = uncut(base / f"uncut-{orders.first}", orders.hold)
+    whole = uncut(base / f"uncut-{orders.first}", orders.hold, orders.acting)
     if whole.outcome is None or whole.problems:
         yield Report(number=0, point="uncut", problems=whole.problems, last=True)
         return
@@ -160,16 +193,19 @@ def _numbers(orders: Orders) -> Iterator[tuple[int, str, Target | None]]:
 
 
 def _cut(expected: Outcome, orders: Orders, number: int, knife: Knife) -> Report:
-    site(folder := knife.folder)
+    put(folder := knife.folder, acting.SITE if orders.acting else SITE)
     problems: list[str] = []
+
+    def played(knife: Knife, hold: Hold | None = None) -> Run:
+        return forked(folder, Play(folder=folder, knife=knife, acting=orders.acting, fault=orders.fault, hold=hold).run)
+
     if orders.hold:
-        first = last = forked(folder, lambda: play(folder, Knife(folder), orders.fault, Hold(number)))
+        first = last = played(Knife(folder), Hold(number))
     else:
-        first = forked(folder, lambda: play(folder, knife, orders.fault))
+        first = played(knife)
         if orders.twice:
-            second = 1 + number * 37 % _SECOND_POINTS
-            problems += forked(folder, lambda: play(folder, Knife(folder, second), orders.fault)).problems
-        last = forked(folder, lambda: play(folder, Knife(folder), orders.fault)) if first.point else first
+            problems += played(Knife(folder, 1 + number * 37 % _SECOND_POINTS)).problems
+        last = played(Knife(folder)) if first.point else first
     shutil.rmtree(folder)
     problems += [*first.problems, *(last.problems if last is not first else ())]
     return Report(

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from stream.app import App, build
+from stream.app import App
+from stream.building import build
 from stream.config import Config, file_of
 from stream.log import Cursor
 from stream.log.sqlite import SqliteHistory
@@ -82,7 +83,7 @@ async def client_second(app: App, name: str, done: asyncio.Event) -> None:
         Store.open(config.store.url, config.identity) as store,
     ):
         around = msgspec.structs.replace(app.around, log=_Shared(history, app), store=store, turns=Turns())
-        projection = build(config, [name])[0]
+        projection = build(config).some([name]).projections[0]
         member = Projector(projection, around, Publisher(name, around, config.publish.profile))
         async with member.joined() as cursor:
             while True:

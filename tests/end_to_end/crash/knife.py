@@ -11,7 +11,8 @@ from tests.end_to_end.crash.outcome import Outcome
 from tests.end_to_end.crash.points import Place, Point
 
 CUT = 137  # the exit code of a process that was cut
-_FILES = ("log.db", "log.db-wal", "state.db", "state.db-wal")
+_FILES = ("data/log.db-wal", "data/state.db-wal")  # a checkpoint moves into the others what is there already
+_LEFT = (*_FILES, "done", "asked")  # what else outlives a process: what the client did, and the destination
 
 
 class Target(Struct, frozen=True):
@@ -29,6 +30,8 @@ class Run(Struct, kw_only=True):
     problems: list[str] = []
     points: int = 0
     passed: list[Target] = []
+    places_once: list[Target] = []
+    states_once: list[Target] = []
     point: str = ""
     places: list[Place] = []
     skipped: bool = False
@@ -39,15 +42,26 @@ class Knife:
     """Counts points, and ends the process at one.
 
     The same place with the same files is the same point, however often it is passed: what a cut leaves is the files,
-    and those who only look every now and then do not change them."""
+    and those who only look every now and then do not change them. Of all it counts, these are enough: each place once,
+    and each state of what is left once."""
 
     def __init__(self, folder: Path, number: int = 0, place: str = "", target: Target | None = None) -> None:
         self.points = 0
         self.times: Counter[tuple[Place, ...]] = Counter()
         self.seen: set[Place] = set()
         self.folder, self._number, self._place, self._target = folder, number, place, target
+        self._collects = False
         self._passed: set[tuple[object, ...]] = set()
-        self._files = [str(folder / "data" / name) for name in _FILES]
+        self._met: dict[tuple[object, ...], Target] = {}  # where each place, and each state of what is left, came first
+        self._files = [str(folder / name) for name in _FILES]
+        self._left = [str(folder / name) for name in _LEFT]
+
+    @classmethod
+    def collecting(cls, folder: Path) -> "Knife":
+        """One that cuts nothing, and finds out which points are enough."""
+        knife = cls(folder)
+        knife._collects = True
+        return knife
 
     def hear(self, point: Point) -> None:
         passed = (*point.places, *map(size, self._files))
@@ -57,9 +71,16 @@ class Knife:
         self.seen.update(point.places)
         self.points += 1
         self.times[point.places] += 1
+        if self._collects:
+            self._collect(point)
         if self._is_due(point):
             self.leave(Run(point=_named(point), places=list(point.places), points=self.points))
             os._exit(CUT)  # no finally runs, nothing is closed
+
+    def _collect(self, point: Point) -> None:
+        here = Target(point.places, self.times[point.places])
+        self._met.setdefault(point.places, here)
+        self._met.setdefault(tuple(map(size, self._left)), here)
 
     def _is_due(self, point: Point) -> bool:
         if self._target is not None:
@@ -70,6 +91,8 @@ class Knife:
         """Keeps what this process found, for the one that started it."""
         run.seen = sorted(self.seen)
         run.passed = [Target(places, n + 1) for places, times in self.times.items() for n in range(times)]
+        run.places_once = [target for key, target in self._met.items() if key == target.places]
+        run.states_once = [target for key, target in self._met.items() if key != target.places]
         (self.folder / "run").write_bytes(msgspec.msgpack.encode(run))
 
 

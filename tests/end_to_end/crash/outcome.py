@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from stream import events, topics
+from stream import events, lag, topics
 from stream.events import Event
+from stream.lease import DOUBT
 from stream.message import Partition
 from stream.processor import Projection
 from stream.snapshot import read
@@ -15,6 +16,7 @@ from stream.store import Store
 
 _UNMARKED = ("counts", "events", "first_seen", "last_seen", "context", "deleted")
 """What changes of a person without being published."""
+_TIMES = ("time", "first_seen", "last_seen", "deleted")
 
 Read = Mapping[str, Sequence[tuple[Partition, Event]]]
 
@@ -28,6 +30,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     held: list[tuple[str, str, str]]
     profiles: dict[str, Any]  # last value of person.profile
     facets: dict[str, list[str]]  # all that person.changed said
+    acted: dict[str, Any] = {}  # what acting came to (acted.py)
 
     def differences(self, other: "Outcome") -> list[str]:
         """What is not the same, named."""
@@ -72,39 +75,48 @@ async def outcome(log: Any, store: Store, people: Mapping[str, Sequence[str]]) -
     )
 
 
+def timeless(found: Outcome) -> Outcome:
+    """Without times, and without who was doubted, where those differ from run to run."""
+    facets = {name: [facet for facet in said if facet != DOUBT] for name, said in found.facets.items()}
+    people, profiles = _timeless(found.people), _timeless(found.profiles)
+    return msgspec.structs.replace(found, people=people, profiles=profiles, facets=facets)
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _timeless(found) for name, found in value.items() if name not in _TIMES}
+    return [_timeless(found) for found in value] if isinstance(value, list) else value
+
+
 async def violations(log: Any, store: Store, projections: Sequence[Projection], acked: Sequence[str]) -> list[str]:
     """What holds in every settled run, and does not in this one."""
     found = await unsettled(log, store, projections)
-    bounds = await log.bounds(topics.RAW.values())
     raw = {
         kind: [(d.partition, events.decode(d.message, d.time)) async for d in log.read(topic)]
         for kind, topic in topics.RAW.items()
     }
     kept = {event.message_id for read in raw.values() for _, event in read}
     found += [f"{message_id} was acknowledged, and is gone" for message_id in acked if message_id not in kept]
-    found += await _fates(store, projections, bounds)
+    found += await fates(log, store, lag.readers(projections))
     found += await _purchases(store, raw)
     found += await _revisions(log)
     found += await _stale(log, store)
-    named = [d.id for d in await store.deletions.every() if d.subjects or d.addresses]
+    named = [d.id for d in await store.deletions.every() if d.subjects or d.outstanding]
     return found + [f"deletion {number} is done and still names somebody" for number in named]
 
 
-async def _fates(
-    store: Store, projections: Sequence[Projection], bounds: Mapping[Partition, tuple[int, int]]
-) -> list[str]:
+async def fates(log: Any, store: Store, readers: Sequence[lag.Reader]) -> list[str]:
     """Every offset that was read has one fate; what is held has not left."""
     async with store.db.read() as tx:
         tallies = await tx.all("SELECT processor, topic, part, fate, amount FROM tallies")
         held = dict(await tx.all("SELECT processor, count(*) FROM held GROUP BY processor"))
     found = []
-    for processor in projections:
-        name, read = processor.name, {topics.RAW[kind] for kind in processor.topics}
-        mine = [(Partition(topic, part), fate, amount) for of, topic, part, fate, amount in tallies if of == name]
-        for at, (first, end) in bounds.items():
-            fates = sum(amount for where, fate, amount in mine if where == at and not fate.startswith("left:"))
-            if at.topic in read and fates != end - first:
-                found.append(f"{name} gave {fates} fates to the {end - first} of {at.topic}/{at.number}")
+    for reader in readers:
+        name, mine = reader.name, [(Partition(*at), fate, n) for of, *at, fate, n in tallies if of == reader.name]
+        for at, (first, end) in (await log.bounds(reader.topics)).items():
+            given = sum(amount for where, fate, amount in mine if where == at and not fate.startswith("left:"))
+            if given != end - first:
+                found.append(f"{name} gave {given} fates to the {end - first} of {at.topic}/{at.number}")
         came = sum(amount for _, fate, amount in mine if fate == "held")
         left = sum(amount for _, fate, amount in mine if fate.startswith("left:"))
         if came - left != held.get(name, 0):

@@ -43,8 +43,11 @@ def watch(loop: asyncio.AbstractEventLoop, hear: Hear, spared: str) -> None:
     """Has `hear` told whenever a task suspends inside stream/, but for coroutines whose name starts as spared."""
 
     def create(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
-        watched = inspect.iscoroutine(coro) and not coro.cr_code.co_name.strip("_").startswith(spared)
-        return asyncio.Task(_driven(coro, hear) if watched else coro, loop=loop, **more)
+        if not inspect.iscoroutine(coro) or coro.cr_code.co_name.strip("_").startswith(spared):
+            return asyncio.Task(coro, loop=loop, **more)
+        task = asyncio.Task(_driven(coro, hear), loop=loop, **more)
+        task.add_done_callback(lambda _: coro.close())  # one that was cancelled before it began
+        return task
 
     loop.set_task_factory(create)
 

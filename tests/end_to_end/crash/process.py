@@ -13,7 +13,7 @@ from time import monotonic
 
 import msgspec
 
-from stream.app import build
+from stream.building import build
 from stream.config import Config, file_of
 from stream.core.signature import sign
 from stream.log.sqlite import SqliteHistory
@@ -59,7 +59,7 @@ async def looking(config: Config) -> AsyncIterator[tuple[SqliteHistory, Store]]:
 
 async def settled(config: Config) -> None:
     """Waits until the running process has dealt with everything."""
-    projections = build(config)
+    projections = build(config).projections
     ends = monotonic() + _PATIENCE_S
     async with looking(config) as (log, store):
         while left := await unsettled(log, store, projections):

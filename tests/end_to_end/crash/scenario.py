@@ -1,30 +1,17 @@
 """A small history with all of it: requests and a batch, links, traits, an audience, consents, a group, deaths and their
-errands, a delete, a person who returns, one who is forgotten. Steps that were done are not done again; one that was cut
-off is, as Segment would repeat a request that was not answered."""
+errands, a delete, a person who returns, one who is forgotten."""
 
-import asyncio
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import msgspec
 
-from stream import config, headers, topics
+from stream import headers, topics
 from stream.app import App
-from stream.config import Config
-from stream.core.signature import sign
 from stream.message import Message
 from tests.embedded import Clock
-from tests.end_to_end.crash.outcome import unsettled
-from tests.end_to_end.crash.posts import Event, bought, consent, identify, post, track
-
-SITE = Path(__file__).parent / "site"
-START = 1_700_000_000.0
-STEP_S = 10.0
-_PATIENCE_S = 30.0
+from tests.end_to_end.crash.posts import bought, consent, identify, track
+from tests.end_to_end.crash.steps import Step, Steps
 
 PEOPLE = {
     "ann": ("user:ann", "anon:a1"),
@@ -34,152 +21,67 @@ PEOPLE = {
     "eve": ("user:eve", "anon:e1"),
     "club": ("group:g1",),
 }
-DELETED = ("carl", "eve")
 
 
-def site(folder: Path) -> Config:
-    """The configuration in the folder; put there, with its processor, if it is not."""
-    if not folder.exists():
-        shutil.copytree(SITE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return config.load(folder / "stream.toml")
-
-
-class Scenario:
-    """The client of one run of the app: takes the steps that are not done yet."""
+class Scenario(Steps):
+    """The client of the history."""
 
     def __init__(self, folder: Path, app: App, clock: Clock, url: str, retries: bool = True) -> None:
-        self._done = folder / "done"
-        self._app, self._clock, self._store = app, clock, app.around.store
-        self._url = url
+        super().__init__(folder, app, clock, url)
         self._retries = retries  # what is held is tried again, and dropped
 
-    async def client_steps(self) -> None:
-        """All steps, then until everything is settled. Coroutines named client… are not the app's."""
-        for number, (name, step) in enumerate(self._steps()):
-            self._clock.now = max(self._clock.now, START + number * STEP_S)
-            if name not in self.done():
-                await step()
-                self._note(name)
-        await self._until(self._settled, "all is settled")
-
-    def done(self) -> list[str]:
-        """The steps and requests that were acknowledged, by name."""
-        return self._done.read_text().split() if self._done.exists() else []
-
-    def _note(self, name: str) -> None:
-        with self._done.open("a") as file:
-            file.write(f"{name}\n")
-
-    def _steps(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
+    def steps(self) -> Sequence[Step]:
         steps = [
-            ("burst", lambda: self._posted(*_BURST)),
-            ("batch", lambda: self._posted(_BATCH)),
-            ("carl", lambda: self._posted(*_CARL)),
-            ("facts", lambda: self._posted(*_FACTS)),
+            ("burst", lambda: self.posted(*_BURST)),
+            ("batch", lambda: self.posted(_BATCH)),
+            ("carl", lambda: self.posted(*_CARL)),
+            ("facts", lambda: self.posted(*_FACTS)),
             ("old", self._appended_by_an_older_version),
             ("again", lambda: self._asked_of_invalid()),
-            ("broken", lambda: self._posted(*_BROKEN)),
-            ("held", lambda: self._until(self._holds, "what is broken is held")),
+            ("broken", lambda: self.posted(*_BROKEN)),
+            ("held", lambda: self.until(self._holds, "what is broken is held")),
             ("mend", self._mended),
-            ("retry", lambda: self._asked_of_held("held.retry", "user:bob", "user:dan")),
-            ("drop", lambda: self._asked_of_held("held.drop", "user:ann")),
-            ("resume", lambda: self._client_ask("resume", {"processor": "profiles"})),
-            ("delete", lambda: self._posted(_DELETE)),
-            ("deleted", lambda: self._until(self._forgotten, "the delete is done")),
-            ("return", lambda: self._posted(*_RETURN)),
-            ("forget", lambda: self._client_ask("forget", {"userId": "eve"})),
-            ("forgotten", lambda: self._until(self._forgotten, "the person is forgotten")),
-            ("last", lambda: self._posted(*_LAST)),
+            ("retry", lambda: self.asked_of_held("purchases", "held.retry", "user:bob", "user:dan")),
+            ("drop", lambda: self.asked_of_held("purchases", "held.drop", "user:ann")),
+            ("resume", lambda: self.client_ask("resume", {"processor": "profiles"})),
+            ("delete", lambda: self.posted(_DELETE)),
+            ("deleted", lambda: self.until(self._forgotten, "the delete is done")),
+            ("return", lambda: self.posted(*_RETURN)),
+            ("forget", lambda: self.client_ask("forget", {"userId": "eve"})),
+            ("forgotten", lambda: self.until(self._forgotten, "the person is forgotten")),
+            ("last", lambda: self.posted(*_LAST)),
         ]
         return [step for step in steps if self._retries or step[0] not in ("mend", "retry", "drop")]
 
-    async def _posted(self, *bodies: Event | list[Event]) -> None:
-        """Posts at the same time what has not been answered yet."""
-        names = ["+".join(e["messageId"] for e in (b if isinstance(b, list) else [b])) for b in bodies]
-        left = [(name, body) for name, body in zip(names, bodies, strict=True) if name not in self.done()]
-        await asyncio.gather(*(self._client_post(name, body) for name, body in left))
-
-    async def _client_post(self, name: str, body: Event | list[Event]) -> None:
-        first = msgspec.json.encode(body[0] if isinstance(body, list) else body)
-        status = await post(self._url, msgspec.json.encode(body), sign(first, "crash-test-secret"))
-        assert status == 200, f"{name} was answered {status}"
-        self._note(name)
-
     async def _appended_by_an_older_version(self) -> None:
         """A message in segment.invalid that is an event by now."""
-        known = {headers.SOURCE: "segment", headers.RECEIVED: f"{self._clock():.6f}", headers.PATH: "destination"}
+        known = {headers.SOURCE: "segment", headers.RECEIVED: f"{self.clock():.6f}", headers.PATH: "destination"}
         given = tuple((name, value.encode()) for name, value in {**known, headers.REASON: "unknown_type"}.items())
         value = msgspec.json.encode(track("old-1", "Viewed", userId="bob"))
-        await self._app.around.log.append([Message(topics.INVALID, b"old", value, given)])
+        await self.app.around.log.append([Message(topics.INVALID, b"old", value, given)])
 
     async def _asked_of_invalid(self) -> None:
-        async for kept in self._app.around.log.read(topics.INVALID):
+        async for kept in self.app.around.log.read(topics.INVALID):
             args = {"part": kept.partition.number, "offset": kept.offset, "time": kept.time}
-            await self._client_ask("invalid.retry", args)
+            await self.client_ask("invalid.retry", args)
 
     async def _mended(self) -> None:
-        for held in await self._store.held.page("purchases"):
+        for held in await self.store.held.page("purchases"):
             if held.subject == "user:bob":
                 event = msgspec.json.decode(held.delivery.message.value or b"{}")
                 event["properties"]["amount"] = 11
-                await self._store.held.edit(held.id, msgspec.json.encode(event))
-
-    async def _asked_of_held(self, kind: str, *subjects: str) -> None:
-        page = await self._store.held.page("purchases")
-        await asyncio.gather(*(self._client_ask(kind, {"id": held.id}) for held in page if held.subject in subjects))
-
-    async def _client_ask(self, kind: str, args: dict[str, Any]) -> None:
-        number = await self._store.requests.ask(kind, args, "test", self._clock())
-
-        async def done() -> bool:
-            found = await self._store.requests.get(number)
-            return found is not None and found.done is not None
-
-        await self._until(done, f"{kind} is carried out")
+                await self.store.held.edit(held.id, msgspec.json.encode(event))
 
     async def _holds(self) -> bool:
-        return {held.subject for held in await self._store.held.page("purchases")} >= {
+        return {held.subject for held in await self.store.held.page("purchases")} >= {
             "user:bob",
             "user:dan",
             "user:ann",
         }
 
     async def _forgotten(self) -> bool:
-        found = await self._store.deletions.every()
-        return bool(found) and all(one.state == "done" for one in found) and await self._settled()
-
-    async def _settled(self) -> bool:
-        return not await unsettled(self._app.around.log, self._store, self._app.worker.projections)
-
-    async def _until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
-        ends = monotonic() + _PATIENCE_S  # not the loop's time, most of which is skipped
-        while not await condition():
-            if monotonic() > ends:
-                left = await unsettled(self._app.around.log, self._store, self._app.worker.projections)
-                raise AssertionError(f"waited for {_PATIENCE_S} s until {what}; left: {left}")
-            await asyncio.sleep(0.1)
-
-
-@asynccontextmanager
-async def running(config: Config, clock: Callable[[], float]) -> AsyncIterator[tuple[App, str]]:
-    """The app while the block lasts, and its URL. Leaving closes it, as SIGTERM does."""
-    listens: asyncio.Future[tuple[App, str]] = asyncio.get_running_loop().create_future()
-
-    async def serve() -> None:
-        async with App.open(config, clock=clock) as app:
-            await app.run(lambda url: listens.set_result((app, url or "")))
-
-    serving = asyncio.create_task(serve())
-    await asyncio.wait([serving, listens], return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        serving.result()
-    try:
-        yield listens.result()
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-    if not serving.cancelled():
-        serving.result()
+        found = await self.store.deletions.every()
+        return bool(found) and all(one.state == "done" for one in found) and await self.settled()
 
 
 _AUDIENCE = {"computation_class": "audience", "computation_key": "vip", "space_id": "spa_1", "computation_id": "aud_1"}

@@ -2,65 +2,19 @@
 from an uncut run. And a member is held while another one deals with everything: nothing that it does afterwards may
 count."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import msgspec
 import pytest
 
 from tests.end_to_end.crash import awaits, cutter
-from tests.end_to_end.crash.cutter import Orders, Report
-
-ROOT = Path(__file__).parents[3]
-_WORKERS = 2
+from tests.end_to_end.crash.cuts import cuts, failed, shared, spread
+from tests.end_to_end.crash.cutter import Orders
 
 AFTER_A_CUT = {"Publisher.recover: self.publish(marks, recovering=True)", "Eraser.step: self._publisher.recover()"} | {
     "Eraser.step: self._around.store.deletions.finish(deletion.id, self._around.clock())"
 }
 """What only the process does that goes on."""
-
-
-def cuts(base: Path, *orders: Orders) -> list[Report]:
-    """What came of all of them, each in a process of its own, side by side."""
-    folders = [base / f"worker-{number}" for number in range(len(orders))]
-    with ExitStack() as stack:
-        running = []
-        for folder, order in zip(folders, orders, strict=True):
-            folder.mkdir()
-            (folder / "orders").write_bytes(msgspec.json.encode(order))
-            words = [sys.executable, "-m", cutter.__name__, str(folder)]
-            said = stack.enter_context((folder / "reports").open("wb"))
-            running.append(stack.enter_context(subprocess.Popen(words, cwd=ROOT, stdout=said)))
-    assert [one.returncode for one in running] == [0] * len(orders)
-    lines = [line for folder in folders for line in (folder / "reports").read_bytes().splitlines()]
-    return [msgspec.json.decode(line, type=Report) for line in lines]
-
-
-def shared(first: int, step: int, **more: Any) -> list[Orders]:
-    """Every step-th point from the first on, shared by the workers."""
-    return [Orders(first=first + n * step, step=step * _WORKERS, **more) for n in range(_WORKERS)]
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory, where there is one: these tests lose no power, and wait for no disk."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
-
-
-def failed(reports: list[Report]) -> str:
-    """The cuts that ended otherwise, for the eye."""
-    return "\n".join(f"{r.number}: {r.point}: {'; '.join(r.problems)}" for r in reports if r.problems)
 
 
 def test_a_run_that_is_cut_at_some_points_ends_as_an_uncut_one_does(base: Path) -> None:
@@ -71,10 +25,12 @@ def test_a_run_that_is_cut_at_some_points_ends_as_an_uncut_one_does(base: Path) 
 
 def test_every_await_of_the_engine_is_among_the_points(base: Path) -> None:
     whole = cutter.uncut(base / "uncut")
+    assert not whole.problems
     places = ["Deletions.finish", "Marks.clear"]  # those who go on have to finish these
     reports = cuts(base, *(Orders(places=[place]) for place in places))
     assert not failed(reports), failed(reports)
-    seen = {*whole.seen, *(place for report in reports for place in report.seen)}
+    acting = cutter.uncut(base / "acting", acts=True)
+    seen = {*whole.seen, *acting.seen, *(place for report in reports for place in report.seen)}
     assert [str(one) for one in awaits.missing(seen)] == []
 
 
@@ -82,8 +38,9 @@ def test_every_await_of_the_engine_is_among_the_points(base: Path) -> None:
 def test_a_run_that_is_cut_at_any_point_ends_as_an_uncut_one_does(
     base: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    points = cutter.uncut(base / "uncut").passed
-    reports = cuts(base, *(Orders(targets=points[n::_WORKERS]) for n in range(_WORKERS)))
+    run = cutter.uncut(base / "uncut")
+    points = list(dict.fromkeys([*run.places_once, *run.states_once]))  # what others leave, one of these leaves
+    reports = cuts(base, *spread(points))
     assert not failed(reports), failed(reports)
     done = sum(bool(report.point) for report in reports)
     record_property("suspension points", f"{done} of {len(points)}")

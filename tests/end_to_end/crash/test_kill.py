@@ -10,18 +10,18 @@ from random import Random
 import pytest
 
 from stream import events, topics
-from stream.app import build
+from stream.building import build
 from stream.config import Config
 from stream.snapshot import read
 from tests.end_to_end.crash.outcome import violations
 from tests.end_to_end.crash.process import Client, command, looking, settled, stream_run
-from tests.end_to_end.crash.scenario import site
+from tests.end_to_end.crash.steps import site
 
 
 async def problems(config: Config, client: Client) -> list[str]:
     """What was lost, counted twice, or is still there, after everything was settled."""
     async with looking(config) as (log, store):
-        found = await violations(log, store, build(config), client.acknowledged)
+        found = await violations(log, store, build(config).projections, client.acknowledged)
         stored: dict[str, set[str]] = {}
         for kind in ("track", "identify", "page"):
             async for delivery in log.read(topics.RAW[kind]):

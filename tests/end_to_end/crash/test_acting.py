@@ -1,0 +1,44 @@
+"""The app is cut while it acts: leases, sends, held lanes, walks and deletions at a destination that records. What it
+holds in the end is what it holds after an uncut run; nobody is given what they may not be; what a reactor sent is sent
+again only if the cut lay between the send and its memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.crash import cutter
+from tests.end_to_end.crash.cuts import cuts, failed, spread
+from tests.end_to_end.crash.knife import Target
+
+_ACTING = (
+    *("runner/", "http/", "acting.py", "reactor.py", "syncer.py", "looking.py", "sight.py", "sharing.py", "lease.py"),
+    *("gathering.py", "walker.py", "gate.py", "answering.py", "commits.py", "errands_sync.py"),
+)
+_SAMPLE, _STATES = 50, 4
+
+
+def points(base: Path) -> list[Target]:
+    """Each place of the acting modules (test_cutter.py has the others), and every few states of what a cut leaves."""
+    run = cutter.uncut(base / "points", acts=True)
+    assert not run.problems
+    acting = [one for one in run.places_once if any(place.file.startswith(_ACTING) for place in one.places)]
+    return list(dict.fromkeys([*acting, *run.states_once[::_STATES]]))
+
+
+def test_acting_that_is_cut_at_some_points_ends_as_an_uncut_run_does(base: Path) -> None:
+    reports = cuts(base, *spread(points(base)[7::_SAMPLE], acting=True))
+    assert not failed(reports), failed(reports)
+    assert sum(bool(report.point) for report in reports) > 5
+
+
+@pytest.mark.slow
+def test_acting_that_is_cut_at_any_point_ends_as_an_uncut_run_does(
+    base: Path, record_property: Callable[[str, object], None]
+) -> None:
+    targets = points(base)
+    reports = cuts(base, *spread(targets, acting=True))
+    assert not failed(reports), failed(reports)
+    done = sum(bool(report.point) for report in reports)
+    record_property("suspension points", f"{done} of {len(targets)}")
+    assert done > 0.85 * len(targets), "the others were passed in another state of the files"
