@@ -161,7 +161,7 @@ class _Sends:
             flow.close()
             return None
         # The destination is known once the flow yields its first request.
-        consent = None if purpose == INTERNAL else facts.preferences(event)  # that one needs none
+        consent = None if purpose == INTERNAL else _said(event, about)  # that one needs none
         asks = Question("", about, purpose, address, event.time, consent)
         send = _Send(asks, gives, self._memory, self._outside.gate)
         try:
@@ -175,6 +175,11 @@ class _Sends:
     async def read(self, flow: Flow[Any]) -> Any:
         self.asked = True
         return await self._outside.performer.perform(flow, _allowed, gives=False)
+
+
+def _said(event: Event, about: str) -> dict[str, bool] | None:
+    """What the event itself says of consent. It speaks for whom it names, and for nobody else."""
+    return facts.preferences(event) if about in (event.subject, event.user, event.anonymous) else None
 
 
 class _Send:

@@ -70,9 +70,9 @@ class Posts(Reactor):
 
     async def handle(self, event):
         for letter in event.event or "":
-            flow = post(letter)
+            flow, about = post(letter), event.properties.get("about", event.subject)
             self.found.append(
-                await HTTP.run(flow, about=event.subject, purpose=self.purpose, gives=self.gives, address=self.address)
+                await HTTP.run(flow, about=about, purpose=self.purpose, gives=self.gives, address=self.address)
             )
 
 
@@ -143,6 +143,13 @@ async def test_the_gate_is_asked_with_all_it_needs_right_before_each_request(sit
     (question,) = site.gate.asked
     assert (question.destination, question.subject, question.purpose) == ("crm", "user:u1", "marketing")
     assert (question.time, question.consent) == (600.0, {"ads": True})
+
+
+async def test_the_consent_in_an_event_speaks_for_nobody_else(site):
+    preferences = {"consent": {"categoryPreferences": {"ads": True}}}
+    await site.send(track("a", 1_000.0, context=preferences, properties={"about": "user:other"}))
+    (question,) = site.gate.asked
+    assert (question.subject, question.consent) == ("user:other", None)
 
 
 async def test_what_the_gate_refuses_is_skipped_and_not_sent(site):
