@@ -14,8 +14,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 run: .venv/run.stamp
 	@$(BIN)/stream run
 
+# The slow ones too, in two processes; one that hangs ends the run and is named.
+ALL := $(if $(filter true,$(CI))$(filter 1,$(SLOW)),-n 2 --dist loadgroup --max-worker-restart 0)
 test: .venv/dev.stamp
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(ALL)
 
 check: .venv/dev.stamp
 	@$(BIN)/ruff check
