@@ -91,10 +91,10 @@ class Client:
 
     async def post(self, url: str, until: int = sys.maxsize, then: Callable[[], None] = lambda: None) -> None:
         """Posts until nothing waits or nobody answers. Calls `then` once after that many acknowledgements."""
-        enough = len(self.acknowledged) + until
-        await asyncio.gather(*(self._lane(url, enough, then) for _ in range(_LANES)))
+        enough, calls = len(self.acknowledged) + until, [then]  # a second signal might find nobody to handle it
+        await asyncio.gather(*(self._lane(url, enough, calls) for _ in range(_LANES)))
 
-    async def _lane(self, url: str, enough: int, then: Callable[[], None]) -> None:
+    async def _lane(self, url: str, enough: int, calls: list[Callable[[], None]]) -> None:
         while self.waiting:
             body = self.waiting.popleft()
             events = body if isinstance(body, list) else [body]
@@ -106,8 +106,8 @@ class Client:
                 return
             assert status == 200, status
             self.acknowledged += [event["messageId"] for event in events]
-            if len(self.acknowledged) >= enough:
-                then()
+            if len(self.acknowledged) >= enough and calls:
+                calls.pop()()
 
     def _event(self) -> Event:
         user = f"u{self._random.randrange(8)}"
