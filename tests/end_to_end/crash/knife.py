@@ -23,6 +23,14 @@ class Target(Struct, frozen=True):
     time: int
 
 
+class First(Struct, frozen=True):
+    """Where the files were first as they are, and which places were passed for the first time then: a cut at any of
+    these leaves the same."""
+
+    target: Target
+    places: list[Place]
+
+
 class Run(Struct, kw_only=True):
     """What one process leaves behind for the one that started it."""
 
@@ -30,7 +38,7 @@ class Run(Struct, kw_only=True):
     problems: list[str] = []
     points: int = 0
     passed: list[Target] = []
-    places_once: list[Target] = []
+    places_once: list[First] = []
     states_once: list[Target] = []
     point: str = ""
     places: list[Place] = []
@@ -42,8 +50,8 @@ class Knife:
     """Counts points, and ends the process at one.
 
     The same place with the same files is the same point, however often it is passed: what a cut leaves is the files,
-    and those who only look every now and then do not change them. Of all it counts, these are enough: each place once,
-    and each state of what is left once."""
+    and those who only look every now and then do not change them. Of all it counts, these are enough: each state of
+    what is left in which some place was passed for the first time, and each state at all."""
 
     def __init__(self, folder: Path, number: int = 0, place: str = "", target: Target | None = None) -> None:
         self.points = 0
@@ -52,7 +60,9 @@ class Knife:
         self.folder, self._number, self._place, self._target = folder, number, place, target
         self._collects = False
         self._passed: set[tuple[object, ...]] = set()
-        self._met: dict[tuple[object, ...], Target] = {}  # where each place, and each state of what is left, came first
+        self._states: dict[tuple[int, ...], Target] = {}  # what a cut would leave, and where that came first
+        self._met: set[tuple[Place, ...]] = set()
+        self._firsts: dict[tuple[int, ...], tuple[Target, set[Place]]] = {}
         self._files = [str(folder / name) for name in _FILES]
         self._left = [str(folder / name) for name in _LEFT]
 
@@ -79,8 +89,11 @@ class Knife:
 
     def _collect(self, point: Point) -> None:
         here = Target(point.places, self.times[point.places])
-        self._met.setdefault(point.places, here)
-        self._met.setdefault(tuple(map(size, self._left)), here)
+        state = tuple(map(size, self._left))
+        self._states.setdefault(state, here)
+        if point.places not in self._met:
+            self._met.add(point.places)
+            self._firsts.setdefault(state, (here, set()))[1].update(point.places)
 
     def _is_due(self, point: Point) -> bool:
         if self._target is not None:
@@ -91,8 +104,8 @@ class Knife:
         """Keeps what this process found, for the one that started it."""
         run.seen = sorted(self.seen)
         run.passed = [Target(places, n + 1) for places, times in self.times.items() for n in range(times)]
-        run.places_once = [target for key, target in self._met.items() if key == target.places]
-        run.states_once = [target for key, target in self._met.items() if key != target.places]
+        run.places_once = [First(target, sorted(places)) for target, places in self._firsts.values()]
+        run.states_once = list(self._states.values())
         (self.folder / "run").write_bytes(msgspec.msgpack.encode(run))
 
 

@@ -10,24 +10,27 @@ import pytest
 from tests.end_to_end.crash import awaits, cutter
 from tests.end_to_end.crash.cuts import cuts, failed, spread
 from tests.end_to_end.crash.knife import Target
+from tests.end_to_end.crash.points import Place
 
 _ACTING = (
     *("runner/", "http/", "acting.py", "reactor.py", "syncer.py", "looking.py", "sight.py", "sharing.py", "lease.py"),
     *("gathering.py", "walker.py", "gate.py", "answering.py", "commits.py", "errands_sync.py"),
 )
-_SAMPLE, _STATES = 50, 4
+_SAMPLE, _STATES = 25, 8
 
 
-def points(base: Path) -> list[Target]:
-    """Each place of the acting modules (test_cutter.py has the others), and every few states of what a cut leaves."""
+def points(base: Path) -> tuple[list[Target], set[Place]]:
+    """Where to cut so as to have cut at each place of the acting modules (test_cutter.py has the others), and at every
+    few states of what a cut leaves; and those places."""
     run = cutter.uncut(base / "points", acts=True)
     assert not run.problems
     acting = [one for one in run.places_once if any(place.file.startswith(_ACTING) for place in one.places)]
-    return list(dict.fromkeys([*acting, *run.states_once[::_STATES]]))
+    targets = dict.fromkeys([*(one.target for one in acting), *run.states_once[::_STATES]])
+    return list(targets), {place for one in acting for place in one.places}
 
 
 def test_acting_that_is_cut_at_some_points_ends_as_an_uncut_run_does(base: Path) -> None:
-    reports = cuts(base, *spread(points(base)[7::_SAMPLE], acting=True))
+    reports = cuts(base, *spread(points(base)[0][7::_SAMPLE], acting=True))
     assert not failed(reports), failed(reports)
     assert sum(bool(report.point) for report in reports) > 5
 
@@ -36,13 +39,13 @@ def test_acting_that_is_cut_at_some_points_ends_as_an_uncut_run_does(base: Path)
 def test_acting_that_is_cut_at_any_point_ends_as_an_uncut_run_does(
     base: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    targets = points(base)
+    targets, places = points(base)
     reports = cuts(base, *spread(targets, acting=True))
     assert not failed(reports), failed(reports)
     done = sum(bool(report.point) for report in reports)
     record_property("suspension points", f"{done} of {len(targets)}")
     assert done > 0.9 * len(targets), "the others were passed in another state of the files"
-    at = {*cutter.uncut(base / "remembering").seen, *(place for report in reports for place in report.places)}
+    at = {*cutter.uncut(base / "remembering").seen, *places, *(p for report in reports for p in report.places)}
     missed = [one for one in awaits.missing(at) if one.file.startswith(_ACTING)]
     seen = at | {place for report in reports for place in report.seen}
     assert len(missed) < 0.05 * len(targets)

@@ -44,7 +44,8 @@ def test_a_run_that_is_cut_at_any_point_ends_as_an_uncut_one_does(
     base: Path, record_property: Callable[[str, object], None]
 ) -> None:
     run = cutter.uncut(base / "uncut")
-    points = list(dict.fromkeys([*run.places_once, *run.states_once]))  # what others leave, one of these leaves
+    firsts = run.places_once
+    points = list(dict.fromkeys([*(one.target for one in firsts), *run.states_once]))  # what others leave, one leaves
     reports = cuts(base, *spread(points))
     assert not failed(reports), failed(reports)
     done = sum(bool(report.point) for report in reports)
@@ -52,7 +53,7 @@ def test_a_run_that_is_cut_at_any_point_ends_as_an_uncut_one_does(
     print(f"cut at {done} of {len(points)} suspension points")
     assert done > 0.9 * len(points), "the others were passed in another state of the files"
     acting = set(cutter.uncut(base / "acting", acts=True).seen) - set(run.seen)  # test_acting.py cuts at these
-    at = acting | {place for report in reports for place in report.places}
+    at = acting | {place for one in firsts for place in one.places} | {p for r in reports for p in r.places}
     assert {f"{one.name}: {one.text}" for one in awaits.missing(at)} <= AFTER_A_CUT
     assert [str(one) for one in awaits.missing(at | {place for r in reports for place in r.seen})] == []
 
