@@ -109,7 +109,7 @@ class Destination(MailingList):
         """What it was asked, in order: by this method, about this id."""
         return [s for s in self.seen if method in (None, s.method) and (about is None or about in s.about)]
 
-    async def until(self, true: Callable[[], object], within: float = 10.0) -> None:
+    async def until(self, true: Callable[[], object], within: float = 30.0) -> None:
         """Returns once `true()`, which is looked at whenever a request came or was dealt with."""
         async with asyncio.timeout(within):
             while not true():

@@ -31,7 +31,7 @@ class Ahead:
             seconds -= step
             await asyncio.sleep(_TURN_S)
 
-    async def until(self, true: Callable[[], object], step: float = 0.0, within: float = 20.0) -> None:
+    async def until(self, true: Callable[[], object], step: float = 0.0, within: float = 40.0) -> None:
         """Returns once it is so; time passes meanwhile in such steps."""
         async with asyncio.timeout(within):
             while not true():

@@ -4,6 +4,7 @@ about opt out or are deleted."""
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class Waited(Struct, frozen=True):
         return [seen for seen in asked if seen.at > self.known_at]
 
 
+LATER = "later-"
+"""How those are called who come while others are failing."""
+
+
 async def waited(folder: Path) -> Waited:
     """All of it, until everything is settled."""
     async with contextlib.AsyncExitStack() as stack:
@@ -75,9 +80,12 @@ async def _begun(site: Site, process: Process, failing: Sequence[Destination]) -
     await process.post(*(event for user in users for event in (member(user, True), bought(user, 1))))
     for one in failing:
         await one.until(lambda one=one: all(one.asked(about=user) for user in (OUT, GONE)))  # type: ignore[misc]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
+        later = count()
         while len(held := {(one.processor, one.lane) for one in await site.held()}) < 4:
-            await asyncio.sleep(0.05)
+            user = f"{LATER}{next(later)}"  # somebody it works for: else nobody can tell that it is not the destination
+            await process.post(come(user), member(user, True), bought(user, 1))
+            await asyncio.sleep(1.0)
     return held
 
 
