@@ -21,7 +21,10 @@ TEXT = "x" * 2_000
 SPARE = 24 * 1024 * 1024
 _STEPS = 25
 _PAUSE_S = 0.02
-_LEAST_S = 0.02  # what is faster than twice this is as good as no delay
+_LEAST_S, _LEAST_TAIL_S = (
+    0.1,
+    0.25,
+)  # below these, what else the machine does decides; who is blocked waits for seconds
 
 
 def failing(number: int) -> Event:
@@ -68,7 +71,7 @@ async def test_the_healthy_are_not_delayed_and_memory_is_bounded(tmp_path: Path)
                 memory.append(process.memory)
         # The better round of each: another load on the machine is not what is measured.
         assert min(map(median, disturbed)) < 2 * max(min(map(median, usual)), _LEAST_S)
-        assert min(map(_p95, disturbed)) < 2 * max(min(map(_p95, usual)), _LEAST_S)
+        assert min(map(_p95, disturbed)) < 2 * max(min(map(_p95, usual)), _LEAST_TAIL_S)
         assert memory[-1] - memory[0] < SPARE, "twice as much failed, and no more is in memory"
         fates = {"applied": 5 * len(PEOPLE), "held": FAILED, "skipped:filtered": FAILED}
         assert (await site.fates())["forward.one"] == fates

@@ -2,6 +2,7 @@
 what takes away is sent."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -14,7 +15,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Waited:
-    return asyncio.run(waited(tmp_path_factory.mktemp("site")))
+    for _ in range(3):
+        # What is shown begins once four lanes are held. On a busy machine it may be that nobody else got through just
+        # then, and all of it waits, rightly: then it is set up anew.
+        with contextlib.suppress(TimeoutError):
+            return asyncio.run(waited(tmp_path_factory.mktemp("site")))
+    raise AssertionError("nothing was held, three times")
 
 
 def gives(seen: Seen) -> bool:
@@ -76,5 +82,6 @@ def test_everybody_else_gets_all_of_it(run: Waited, place: str) -> None:
 def test_what_was_refused_is_named(run: Waited) -> None:
     for place, left in (("memory", ""), ("rate", ""), ("held", "left:")):
         fates = run.fates[f"forward.{place}"]
-        assert (fates[f"{left}skipped:opted_out"], fates[f"{left}skipped:deleted"]) == (1, 1)
+        deleted = fates.get(f"{left}skipped:deleted", 0) + fates.get("left:erased", 0)  # whichever came first
+        assert (fates[f"{left}skipped:opted_out"], deleted) == (1, 1)
     assert run.wrong_fates == []
