@@ -21,10 +21,8 @@ TEXT = "x" * 2_000
 SPARE = 24 * 1024 * 1024
 _STEPS = 25
 _PAUSE_S = 0.02
-_LEAST_S, _LEAST_TAIL_S = (
-    0.1,
-    0.25,
-)  # below these, what else the machine does decides; who is blocked waits for seconds
+# Below these, what else the machine does decides; who is blocked waits for seconds.
+_LEAST_S, _LEAST_TAIL_S = 0.1, 0.25
 
 
 def failing(number: int) -> Event:
