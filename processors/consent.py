@@ -5,7 +5,6 @@ channel and address (`email:a@b.c`), or list (`list:1425`), and are each a regis
 is a no.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from stream.events import Event
 from stream.facts import CATEGORIES, SUBSCRIPTION, Consents, Statement, preferences
 from stream.person import Person
 from stream.processor import Processor, Projection, Sync, Table, Want
-from stream.purpose import KINDS
+from stream.purpose import CHANNEL, KINDS
 from stream.subjects import text_id
 from stream.topics import TYPES
 
@@ -148,7 +147,7 @@ def build(app: Any, settings: dict[str, Any]) -> list[Processor]:
     own = toml.struct("processors.consent", rest, Settings)
     for setting in ("given_by", "withdrawn_by"):
         for trait, name in getattr(own, setting).items():
-            if not _SUBSCRIPTION_NAME.fullmatch(name):
+            if not CHANNEL.fullmatch(name):
                 raise ConfigError(
                     f"processors.consent.{setting}.{trait} must name a subscription: a channel such as email, "
                     "email:ADDRESS, or list:NAME"
@@ -223,7 +222,6 @@ def _objects(found: Any) -> list[dict[str, Any]]:
 
 _NAMES = (b"onsent", b"ubscri", b"UBSCRI", b"external_ids", b"pam", b"PAM")
 """What stands in every event that says something: in the names of fields, or of _EVENTS in any usual case."""
-_SUBSCRIPTION_NAME = re.compile(r"(?!list$)[a-z][a-z_.]*(:.+)?")
 _RANK = {word: rank for rank, word in enumerate(SUBSCRIPTION)}
 _CLEAR: dict[Any, bool] = {True: True, False: False, "true": True, "false": False, "yes": True, "no": False}
 _LISTS = ("list_id", "group_id", "list", "list_name", "group_name")

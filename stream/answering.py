@@ -9,16 +9,13 @@ from stream import facts
 from stream.config import Config, PurposeConfig
 from stream.errors import ConfigError, NotYet
 from stream.person import Person, assemble
-from stream.purpose import CHANNEL, INTERNAL, objection, refusal
+from stream.purpose import ASKED, INTERNAL, objection, problems, refusal
 from stream.sharing import Sharing, known_by, plain
 from stream.snapshot import Snapshot, read_in
 from stream.store import Store
 from stream.store.database import Transaction
 from stream.store.graph import Component
 from stream.store.obstacles import ANYWHERE
-
-ASKED = ("profiles", "consent", "deletion")
-"""The projections that the gate relies on: who is whom, what they allow, who is to be forgotten."""
 
 AFTER_S = 1.0  # how long to wait where nobody may be given anything
 
@@ -47,11 +44,8 @@ class Answering:
         self._max_lag_s = config.gate.max_lag_s
         self._spaces = {"", *(source.space for source in config.sources.values())}
         self._purposes = {INTERNAL: PurposeConfig(), **config.purposes}
-        for name, purpose in config.purposes.items():
-            if wrong := [channel for channel in purpose.channels if not CHANNEL.fullmatch(channel)]:
-                raise ConfigError(
-                    f"purposes.{name}.channels: {wrong[0]!r} is no channel; allowed: one such as email, or list:NAME"
-                )
+        if wrong := next(problems(config.purposes), None):
+            raise ConfigError(wrong)
 
     def check(self, questions: Iterable[Question]) -> None:
         """Raises ConfigError where a purpose is not declared."""

@@ -5,19 +5,16 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, structs
 
-from stream import loading, toml
+from stream import loading, purpose, toml
 from stream.config import Config, LaneConfig
 from stream.connector import Connector, Limits
 from stream.core.bucket import Rate
 from stream.errors import ConfigError
 from stream.processor import Processor, Projection, Reactor, Sync
-from stream.purpose import CHANNEL
+from stream.purpose import ASKED
 from stream.sending import Http
 
 T = TypeVar("T", bound=Struct)
-
-ASKED = ("profiles", "consent", "deletion")
-"""The projections that the gate relies on: where something is sent, they must be there."""
 
 
 class Built(Struct, frozen=True):
@@ -123,7 +120,7 @@ def build(config: Config) -> Built:
     for one in processors:
         if not isinstance(one, Projection):
             setting.purposes(one.name, one.purposes if isinstance(one, Reactor) else [one.purpose])
-    if problems := [*_problems(built), *_limit_problems(built), *_purpose_problems(config)]:
+    if problems := [*_problems(built), *_limit_problems(built), *purpose.problems(config.purposes)]:
         raise ConfigError("; ".join(problems))
     return built
 
@@ -193,10 +190,3 @@ def _limit_problems(built: Built) -> Iterator[str]:
                 Rate.parse(rate)
             except ConfigError as error:
                 yield f"{'connectors' if name in built.connectors else 'processors'}.{name}.rates: {error}"
-
-
-def _purpose_problems(config: Config) -> Iterator[str]:
-    for name, purpose in config.purposes.items():
-        for channel in purpose.channels:
-            if not CHANNEL.fullmatch(channel):
-                yield f"purposes.{name}.channels: {channel!r} is no channel; allowed: one such as email, or list:NAME"

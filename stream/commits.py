@@ -6,6 +6,7 @@ own: what it raises is raised to that one alone, and then it has changed nothing
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate, takewhile
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -45,11 +46,18 @@ class Commits:
 
 class Together(Generic[T, R]):
     """While one call is under way, those who ask wait, and the next one is made for all of them. `call`: from what was
-    asked to the answers, in that order; what it raises is raised to each of them."""
+    asked to the answers, in that order; what it raises is raised to each of them. One call is for one at least, and for
+    at most `most`, of which each counts as its `weight`."""
 
-    def __init__(self, call: Callable[[Sequence[T]], Awaitable[Sequence[R]]], most: int = 1_000) -> None:
+    def __init__(
+        self,
+        call: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        most: int = 1_000,
+        weight: Callable[[T], int] = lambda one: 1,
+    ) -> None:
         self._call = call
         self._most = most
+        self._weight = weight
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -66,13 +74,19 @@ class Together(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                some, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                some = self._next()
                 await self._answer([one for one, _ in some], [answer for _, answer in some])
         finally:
             self._running = None
             for _, answer in self._waiting:
                 answer.cancel()
             self._waiting.clear()
+
+    def _next(self) -> "list[tuple[T, asyncio.Future[R]]]":
+        weights = accumulate(self._weight(one) for one, _ in self._waiting)
+        amount = max(1, sum(1 for _ in takewhile(lambda weight: weight <= self._most, weights)))
+        some, self._waiting = self._waiting[:amount], self._waiting[amount:]
+        return some
 
     async def _answer(self, asked: Sequence[T], answers: "Sequence[asyncio.Future[R]]") -> None:
         try:

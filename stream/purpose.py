@@ -9,10 +9,22 @@ from stream.person import Person
 INTERNAL = "internal"
 """The built-in purpose. It needs no consent; but who is deleted is deleted."""
 
+ASKED = ("profiles", "consent", "deletion")
+"""The projections that the gate relies on: who is whom, what they allow, who is to be forgotten. Where something is
+sent, they must be there."""
+
 NO_CONSENT, OPTED_OUT, CONFLICT = "no_consent", "opted_out", "conflict"
 
 CHANNEL = re.compile(r"(?!list$)[a-z][a-z_.]*(:.+)?")
 """A channel that a purpose may name (`email`, `list:1425`): as the consent projection names subscriptions."""
+
+
+def problems(purposes: Mapping[str, PurposeConfig]) -> Iterator[str]:
+    """What is wrong with them, as the configuration declares them: channels that nobody can subscribe to."""
+    for name, purpose in purposes.items():
+        for channel in purpose.channels:
+            if not CHANNEL.fullmatch(channel):
+                yield f"purposes.{name}.channels: {channel!r} is no channel; allowed: one such as email, or list:NAME"
 
 
 def refusal(

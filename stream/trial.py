@@ -17,12 +17,13 @@ from stream.config import Config
 from stream.connector import Change, Flow, can
 from stream.core.compare import Wanted
 from stream.errors import Dead, Retry, Skip
-from stream.gate import ASKED, Gate
+from stream.gate import Gate
 from stream.handling import trace_of
 from stream.http import Client, Performer, Recorder, Shown
 from stream.looking import Look, Looking
 from stream.message import Delivery
 from stream.processor import Reactor, Sync
+from stream.purpose import ASKED
 from stream.reactor import Outside, Reacting
 from stream.store import Store
 
