@@ -16,7 +16,7 @@ _ACTING = (
     *("runner/", "http/", "acting.py", "reactor.py", "syncer.py", "looking.py", "sight.py", "sharing.py", "lease.py"),
     *("gathering.py", "walker.py", "gate.py", "answering.py", "commits.py", "errands_sync.py"),
 )
-_SAMPLE, _STATES = 25, 8
+_SAMPLE, _STATES = 14, 8
 
 
 def points(base: Path) -> tuple[list[Target], set[Place]]:
