@@ -9,8 +9,9 @@ from benchmarks.load import Order, load
 from benchmarks.traffic import Mix
 from stream import lag
 from stream.building import build
-from stream.config import Config, file_of
+from stream.config import Config
 from stream.log.sqlite import SqliteHistory
+from stream.places import file_of
 from stream.store import Store
 
 

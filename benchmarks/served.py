@@ -21,7 +21,8 @@ from msgspec import Raw, Struct
 from benchmarks.load import ANSWER
 from benchmarks.traffic import SECRET
 from stream.app import App, tune
-from stream.config import Config, LogConfig, PurposeConfig, ReceiverConfig, StoreConfig
+from stream.config import Config, PurposeConfig, ReceiverConfig
+from stream.places import LogConfig, StoreConfig
 from stream.receiver import listening
 
 

@@ -13,11 +13,12 @@ from stream import start, topics
 from stream.acting import Acting, tell_destinations
 from stream.batch import Surroundings
 from stream.building import Built, build
-from stream.config import Config, file_of
+from stream.config import Config
 from stream.core.envelope import Limits
 from stream.errands import Errands
 from stream.errors import PositionLost
 from stream.log.sqlite import SqliteLog
+from stream.places import file_of
 from stream.receiver import application, listen_host, listening
 from stream.retention import Retention
 from stream.store import Store

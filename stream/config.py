@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field, structs
+from msgspec import Meta, Struct, ValidationError, convert, field, structs
 
-from stream import toml
+from stream import places, toml
 from stream.errors import ConfigError
+from stream.places import Count, KafkaConfig, LogConfig, Seconds, SpillConfig, StoreConfig
 
-Count = Annotated[int, Meta(ge=1)]
-Days = Annotated[float, Meta(gt=0)]
-Seconds = Annotated[float, Meta(gt=0)]
 Secrets = Annotated[tuple[str, ...], Meta(max_length=2)]  # one, or two while rotating
 
 
@@ -30,6 +28,7 @@ class ReceiverConfig(Struct, frozen=True):
     max_batch_events: Count = 5_000
     max_depth: Annotated[int, Meta(ge=1, le=500)] = 200  # Python's own JSON reader gives up near 1,000
     max_in_flight: Count = 1_000
+    reuse_port: bool = False  # several receivers on one port of one host
     body_timeout_s: Seconds = 10.0
 
 
@@ -40,22 +39,6 @@ class SourceConfig(Struct, frozen=True):
     write_key: str = ""
     require_header: str = ""
     space: str = ""
-
-
-class LogConfig(Struct, frozen=True):
-    """[log]: where messages are kept."""
-
-    url: str = "sqlite:data/log.db"
-    partitions: Annotated[int, Meta(ge=1, le=1024)] = 4
-    retention_days: Days = 14.0
-    retention_bytes: Annotated[int, Meta(ge=0)] = 0  # 0: no bound
-    queue_bytes: Count = 64 * 1024 * 1024
-
-
-class StoreConfig(Struct, frozen=True):
-    """[store]: where state is kept."""
-
-    url: str = "sqlite:data/state.db"
 
 
 class IdentityConfig(Struct, frozen=True):
@@ -107,6 +90,9 @@ class Config(Struct, frozen=True):
     receiver: ReceiverConfig = ReceiverConfig()
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     log: LogConfig = LogConfig()
+    kafka: KafkaConfig = KafkaConfig()
+    topics: dict[str, str] = field(default_factory=dict)  # our name of a topic → what it is called on Kafka
+    spill: SpillConfig = SpillConfig()
     store: StoreConfig = StoreConfig()
     identity: IdentityConfig = IdentityConfig()
     publish: PublishConfig = PublishConfig()
@@ -139,25 +125,24 @@ def load(path: Path | None = None) -> Config:
         raise ConfigError(f"{file}: {error}") from None
     return structs.replace(
         config,
-        log=structs.replace(config.log, url=f"sqlite:{file_of(config.log.url, config.folder)}"),
-        store=structs.replace(config.store, url=f"sqlite:{file_of(config.store.url, config.folder)}"),
+        log=structs.replace(config.log, url=places.absolute(config.log, config.folder)),
+        kafka=places.kafka_from(config.kafka, config.folder),
+        spill=structs.replace(config.spill, folder=config.spill.folder and str(config.folder / config.spill.folder)),
+        store=structs.replace(config.store, url=places.absolute(config.store, config.folder)),
     )
-
-
-def file_of(url: str, folder: Path = Path()) -> Path:
-    """The file that a sqlite: url names; from `folder`, where it is relative."""
-    return folder / url.removeprefix("sqlite:")
 
 
 _SECTIONS: dict[str, type[Struct]] = {
     "receiver": ReceiverConfig,
     "log": LogConfig,
+    "kafka": KafkaConfig,
+    "spill": SpillConfig,
     "store": StoreConfig,
     "identity": IdentityConfig,
     "publish": PublishConfig,
     "gate": GateConfig,
 }
-_TABLES = (*_SECTIONS, "sources", "purposes", "connectors", "processors")
+_TABLES = (*_SECTIONS, "topics", "sources", "purposes", "connectors", "processors")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[!-~]([ -~]*[!-~])?")
 _SOURCE_NAME = re.compile(r"[a-z0-9_-]+")
 
@@ -170,6 +155,8 @@ def _config(raw: dict[str, Any], folder: Path) -> Config:
     }
     sources = toml.table("sources", found.get("sources", {}))
     sections["sources"] = {name: toml.struct(f"sources.{name}", value, SourceConfig) for name, value in sources.items()}
+    if "topics" in found:
+        sections["topics"] = _names(found["topics"])
     purposes = toml.table("purposes", found.get("purposes", {}))
     sections["purposes"] = {
         name: toml.struct(f"purposes.{name}", value, PurposeConfig) for name, value in purposes.items()
@@ -178,6 +165,13 @@ def _config(raw: dict[str, Any], folder: Path) -> Config:
         tables = toml.table(section, found[section])
         sections[section] = {name: toml.table(f"{section}.{name}", value) for name, value in tables.items()}
     return Config(folder=folder, **sections)
+
+
+def _names(value: Any) -> dict[str, str]:
+    try:
+        return convert(toml.table("topics", value), dict[str, str])
+    except ValidationError:
+        raise ConfigError('topics: each line is "OUR NAME" = "THE NAME ON KAFKA", both in quotes') from None
 
 
 def _problems(config: Config) -> Iterator[str]:
@@ -194,10 +188,7 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"sources.{name}.write_key is another source's too: one key, one source"
     if "internal" in config.purposes:
         yield "purposes.internal: that one is built in, and needs no consent; name yours otherwise"
-    yield from _url_problems("log.url", config.log.url)
-    yield from _url_problems("store.url", config.store.url)
-    if file_of(config.log.url, config.folder) == file_of(config.store.url, config.folder):
-        yield "store.url names the file of log.url: they are two files"
+    yield from places.problems(config.log, config.kafka, config.topics, config.spill, config.store)
 
 
 def _secret_problems(path: str, section: ReceiverConfig | SourceConfig) -> Iterator[str]:
@@ -206,11 +197,3 @@ def _secret_problems(path: str, section: ReceiverConfig | SourceConfig) -> Itera
             yield f"{path}.secrets[{index}] is empty"
     if section.require_header and not _HEADER.fullmatch(section.require_header):
         yield f'{path}.require_header is not of the form "Name: value"'
-
-
-def _url_problems(path: str, url: str) -> Iterator[str]:
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme in ("kafka", "postgresql", "postgres"):
-        yield f"{path}: {scheme} is not in this version; allowed: sqlite:FILE"
-    elif not colon or scheme != "sqlite" or not rest or rest.startswith("//") or rest == ":memory:":
-        yield f"{path} must be sqlite:FILE, with the file's path after the colon"

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from stream import topics
-from stream.config import LogConfig
 from stream.lag import read_up_to, readers
 from stream.log.sqlite import SqliteLog
 from stream.outage import outlast
+from stream.places import LogConfig
 from stream.processor import Processor
 from stream.store import Store
 

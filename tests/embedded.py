@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry
 from stream import topics
 from stream.batch import Surroundings
 from stream.building import build
-from stream.config import Config, IdentityConfig, LogConfig, PublishConfig, StoreConfig
+from stream.config import Config, IdentityConfig, PublishConfig
 from stream.eraser import NAME, Eraser
 from stream.log import Cursor
 from stream.log.sqlite import SqliteLog
 from stream.message import Delivery, Message
 from stream.person import Person
+from stream.places import LogConfig, StoreConfig
 from stream.processor import Projection
 from stream.projector import Projector
 from stream.publisher import Publisher

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from stream import config, loading
 from stream.errors import ConfigError
+from stream.places import file_of
 
 EXAMPLE = Path(__file__).parent.parent / "stream.toml"
 
@@ -30,7 +31,7 @@ def test_no_file_at_all_means_the_defaults_with_files_below_this_folder(tmp_path
     assert found.receiver == config.ReceiverConfig()
     assert list(found.processors) == ["profiles", "audiences", "consent", "deletion"]
     assert found.log.url == f"sqlite:{tmp_path}/data/log.db"
-    assert config.file_of(found.store.url) == tmp_path / "data" / "state.db"
+    assert file_of(found.store.url) == tmp_path / "data" / "state.db"
     assert found.folder == tmp_path
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 from msgspec import Struct
 
-from stream import config, loading
+from stream import config, loading, places
 from stream.building import build
 from stream.cli import doors
 from stream.cli.frame import Frame, answer, json_option
@@ -75,7 +75,7 @@ def _plan(frame: Frame) -> Plan:
     settings = frame.config
     host, port = listen_host(settings), settings.receiver.port
     built = build(settings)  # a processor names what is wrong in its settings
-    log, store = config.file_of(settings.log.url), config.file_of(settings.store.url)
+    log, store = places.file_of(settings.log.url), places.file_of(settings.store.url)
     problems = [*_file_problems("log.url", log), *_file_problems("store.url", store), *_port_problems(host, port)]
     return Plan(
         ok=not problems,

@@ -15,7 +15,7 @@ from rich.text import Text
 from stream.app import App, tune
 from stream.cli import doors
 from stream.cli.frame import Frame, json_option
-from stream.config import file_of
+from stream.places import file_of
 from stream.worker import Worker
 
 _LOOK_S = 0.5

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from stream.cli.frame import Frame
-from stream.config import file_of
 from stream.errors import StoreError
 from stream.log.sqlite import SqliteHistory
+from stream.places import file_of
 from stream.store import Store
 from stream.subjects import subject, text_id
 

@@ -6,10 +6,11 @@ import pytest
 from msgspec import Struct
 
 from stream.commits import Commits
-from stream.config import LaneConfig, LogConfig
+from stream.config import LaneConfig
 from stream.connector import Request
 from stream.errors import Dead, NotYet, Refused, Retry, Skip, StreamError
 from stream.http.performer import drive
+from stream.places import LogConfig
 from stream.processor import Reactor
 from stream.reactor import Outside, Reacting
 from stream.retention import Retention

@@ -1,9 +1,9 @@
 """What the log may lose, and how far everybody is."""
 
 from processors.audiences import Audiences
-from stream.config import LogConfig
 from stream.lag import Reader, measure, read_up_to, readers
 from stream.message import Partition
+from stream.places import LogConfig
 from stream.retention import Retention
 from tests.embedded import Clock, Embedded, config, message
 from tests.engine.outcome import lags, ready

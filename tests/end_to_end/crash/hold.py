@@ -13,10 +13,11 @@ import msgspec
 
 from stream.app import App
 from stream.building import build
-from stream.config import Config, file_of
+from stream.config import Config
 from stream.log import Cursor
 from stream.log.sqlite import SqliteHistory
 from stream.message import Message, Partition
+from stream.places import file_of
 from stream.projector import Projector
 from stream.publisher import Publisher
 from stream.store import Store

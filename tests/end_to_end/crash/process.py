@@ -14,9 +14,10 @@ from time import monotonic
 import msgspec
 
 from stream.building import build
-from stream.config import Config, file_of
+from stream.config import Config
 from stream.core.signature import sign
 from stream.log.sqlite import SqliteHistory
+from stream.places import file_of
 from stream.store import Store
 from tests.end_to_end.crash.outcome import unsettled
 from tests.end_to_end.crash.posts import Event, bought, identify, post, track
