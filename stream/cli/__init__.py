@@ -22,6 +22,7 @@ COMMANDS = {
     "deletions": "deletions",
     "resume": "resume",
     "sync": "sync",
+    "restored": "restored",
 }
 """Command → its module here, and the function in it."""
 
