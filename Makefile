@@ -1,6 +1,8 @@
 # make run     the whole system, on http://127.0.0.1:8080      make test    the tests (SLOW=1: the slow ones too)
 # make check   lint, types, import rules                       make bench   the benchmarks
 # make format  what a machine can mend                         make pins    newest versions into requirements*.txt (needs uv)
+# make servers   what tests of Kafka and PostgreSQL start, obtained before they run (they do it themselves, too)
+# make test-compose   compose.yaml for real: image, Kafka, PostgreSQL, each part killed (needs a container engine)
 #
 # Each sets up what it needs in .venv, once. Needs Python 3.11 or newer; PYTHON=python3.12 picks one.
 
@@ -8,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test check bench format pins
+.PHONY: run test servers test-compose check bench format pins
 .DEFAULT_GOAL := run
 
 run: .venv/run.stamp
@@ -18,6 +20,12 @@ run: .venv/run.stamp
 ALL := $(if $(filter true,$(CI))$(filter 1,$(SLOW)),-n 2 --dist loadgroup --max-worker-restart 0)
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest $(ALL)
+
+servers: .venv/dev.stamp
+	@$(BIN)/python -m tests.brokers
+
+test-compose: .venv/dev.stamp
+	@COMPOSE=1 $(BIN)/python -m pytest tests/compose
 
 check: .venv/dev.stamp
 	@$(BIN)/ruff check

@@ -11,17 +11,15 @@ from click.testing import CliRunner, Result
 
 from stream.cli import main
 
+pytest_plugins = ["tests.brokers.fixtures"]
+
 
 def pytest_configure() -> None:
     """Ctrl-C ends what the tests start, even where a shell started them in the background, deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_report_header() -> str:
-    """Which parts the tests run on."""
-    return "stream: log on SQLite, store on SQLite (embedded)"
-
-
+@pytest.hookimpl(trylast=True)  # some are marked slow by other hooks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow tests run in CI and with SLOW=1."""
     if os.environ.get("SLOW") == "1" or os.environ.get("CI") == "true":
