@@ -11,14 +11,22 @@ StreamError
 ├── LogError
 │   ├── LogFull              the queue is at its bound: nothing of this append was kept
 │   ├── LogUnavailable       the disk or the broker refused: nothing of this append is acknowledged
+│   │   └── LogRefused       … and it stays so until somebody changes something: password, certificate, rights
+│   ├── TooLarge             the log never takes some of the messages; the others of the append are durable
 │   └── LogInUse             another process writes this log
 ├── StoreError
+│   ├── StoreRefused         the server refuses us, until somebody changes something: password, certificate, rights
 │   ├── ClaimLost            a newer member owns the partition: nothing was written
 │   ├── Conflict             rows changed since they were read: nothing was written
-│   └── SchemaMismatch       the file was written by another version
+│   ├── StoreUnavailable     the server is away: nothing was written
+│   └── SchemaMismatch       the database was written by another version
 ├── Stopped                  most deliveries of a processor die
 └── PositionLost             the log no longer holds what a processor has yet to read
 """
+
+from collections.abc import Sequence
+
+from stream.message import Message
 
 
 class StreamError(Exception):
@@ -80,12 +88,28 @@ class LogUnavailable(LogError):
     """The disk or the broker refused. Nothing of this append is acknowledged; some of it may be durable."""
 
 
+class LogRefused(LogUnavailable):
+    """The brokers refuse us: password, token, certificate or rights. It stays so until somebody changes something."""
+
+
+class TooLarge(LogError):
+    """The log refuses `messages` by themselves, now and ever. All others of the append are durable."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        super().__init__(f"{len(messages)} messages are larger than the log takes")
+        self.messages = messages
+
+
 class LogInUse(LogError):
     """Another process writes this log."""
 
 
 class StoreError(StreamError):
     """The store could not do what was asked."""
+
+
+class StoreRefused(StoreError):
+    """The server refuses us: password, certificate or rights. It stays so until somebody changes something."""
 
 
 class ClaimLost(StoreError):
@@ -96,8 +120,12 @@ class Conflict(StoreError):
     """Rows or tombstones changed since they were read. Nothing was written: load again and redo."""
 
 
+class StoreUnavailable(StoreError):
+    """The database server cannot be reached, or ended the connection. Nothing was written: try again later."""
+
+
 class SchemaMismatch(StoreError):
-    """The file was written by another version of stream."""
+    """The database was written by another version of stream."""
 
 
 class PositionLost(StreamError):

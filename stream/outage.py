@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from stream.errors import ClaimLost, Conflict, LogError, StoreError
+from stream.errors import ClaimLost, Conflict, LogError, LogRefused, SchemaMismatch, StoreError, StoreRefused
 
 T = TypeVar("T")
 
@@ -15,16 +15,19 @@ logger = structlog.get_logger()
 _FIRST_S, _LONGEST_S = 0.1, 5.0
 
 
-async def outlast(attempt: Callable[[], Awaitable[T]], processor: str) -> T:
-    """What `attempt` returns, once log and store answer again. It may be called many times; a conflict or a lost claim
-    is an answer, and raised."""
+async def outlast(
+    attempt: Callable[[], Awaitable[T]], processor: str, of: tuple[type[Exception], ...] = (LogError, StoreError)
+) -> T:
+    """What `attempt` returns, once log and store answer again: once it raises none `of` these. It may be called many
+    times; a conflict or a lost claim is an answer, and raised. So is what no waiting mends: a wrong password, another
+    version's tables."""
     wait = 0.0
     while True:
         try:
             done = await attempt()
-        except (ClaimLost, Conflict):
+        except (ClaimLost, Conflict, LogRefused, SchemaMismatch, StoreRefused):
             raise
-        except (LogError, StoreError) as error:
+        except of as error:
             if not wait:
                 logger.warning("outage_began", processor=processor, reason=str(error))
             wait = min(max(wait * 2, _FIRST_S), _LONGEST_S)

@@ -41,9 +41,9 @@ class Cursor(Protocol):
 class Log(Protocol):
     """Where messages are kept in order, durably, for many readers."""
 
-    @property
-    def identity(self) -> str:
-        """Names this very log: a file that was replaced, or another cluster, has another identity."""
+    async def identities(self, topics: Collection[str]) -> Mapping[str, str]:
+        """Names each of these very topics: in a file that was replaced, or another cluster, or deleted and made again,
+        a topic has another identity. One that does not exist has none."""
         ...
 
     async def append(self, messages: Sequence[Message]) -> None:
@@ -64,7 +64,8 @@ class Log(Protocol):
 
     def read(self, topic: str, since: float = 0.0, until: float | None = None) -> AsyncIterator[Delivery]:
         """All deliveries of a topic that the log took at or after `since` (seconds since the epoch) and before `until`,
-        in order within each partition. Ends at the end of the log as it was at the call. Belongs to no processor."""
+        in order within each partition. Ends at the end of the log as it was when the first was asked for. Belongs to no
+        processor."""
         ...
 
     async def bounds(self, topics: Collection[str], at: float | None = None) -> dict[Partition, tuple[int, int]]:

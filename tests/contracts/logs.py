@@ -2,17 +2,28 @@
 
 import asyncio
 import resource
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from msgspec import structs
+
 from stream.log import Cursor, Log
+from stream.log.kafka import Kafka
+from stream.log.kafka_admin import Topic, create, delete, set_up
+from stream.log.kafka_history import KafkaHistory
+from stream.log.kafka_log import KafkaLog
+from stream.log.kafka_watchdog import PATIENCE, Patience
 from stream.log.sqlite import SqliteLog
 from stream.message import Delivery, Message, Partition
+from stream.places import KafkaConfig
 
 TRACK, IDENTIFY = "segment.track", "segment.identify"
 PARTITIONS = 4
+_OLDEST = "message.timestamp.before.max.ms"
 
 
 class Clock:
@@ -37,8 +48,8 @@ class Embedded:
             self.path, partitions=PARTITIONS, clock=self.clock, queue_bytes=queue_bytes, wait=wait
         )  # fmt: skip
 
-    @contextmanager
-    def outage(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
         """Inside, nothing can be written: the operating system refuses every byte."""
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
@@ -47,13 +58,82 @@ class Embedded:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    def replace(self) -> None:
+    async def replace(self) -> None:
         """Puts an empty log in its place."""
         for file in self.path.parent.glob(self.path.name + "*"):
             file.unlink()
 
+    async def remove(self) -> None:
+        """Its folder goes with the test."""
 
-KINDS: dict[str, Callable[[Path], Embedded]] = {"sqlite": Embedded}
+
+class OnKafka:
+    """Topics of a test's own on a real Kafka."""
+
+    def __init__(self, address: str, **more: Any) -> None:
+        prefix = f"test-{uuid.uuid4().hex[:12]}."
+        self.clock = Clock()
+        settings = {"session_timeout_s": 6.0, "append_timeout_s": 2.0, "max_message_bytes": 4_500_000, **more}
+        self.config = KafkaConfig(group_prefix=prefix, **settings)
+        self.kafka = Kafka([address], self.config, {name: prefix + name for name in (TRACK, IDENTIFY)}, self.clock)
+
+    @asynccontextmanager
+    async def open(
+        self, queue_bytes: int = 64 * 1024 * 1024, wait: float = 0.05, patience: Patience = PATIENCE
+    ) -> AsyncIterator[KafkaLog]:
+        await self.make()
+        patience = structs.replace(patience, fetch=wait)
+        opened = KafkaLog.open(self.kafka, (TRACK, IDENTIFY), self.clock, queue_bytes=queue_bytes, patience=patience)
+        async with opened as log:
+            yield log
+
+    def reading(self) -> AbstractAsyncContextManager[KafkaHistory]:
+        """As a process has it that only looks; needs no broker to be opened."""
+        return KafkaHistory.open_readonly(self.kafka, patience=Patience(fetch=0.05))
+
+    async def make(self) -> None:
+        """Makes those topics that are not there. Nothing in them ages: the tests' times are of 1970."""
+        kept = {
+            "retention.ms": "-1",
+            "max.message.bytes": "5000000",
+        }
+        topics = [Topic(self.kafka.called(topic), PARTITIONS, 1, kept) for topic in (TRACK, IDENTIFY)]
+        async with self.kafka.admin() as admin:
+            await create(admin, topics)
+
+    async def remove(self) -> None:
+        """Deletes the topics."""
+        async with self.kafka.admin() as admin:
+            await delete(admin, [self.kafka.called(topic) for topic in (TRACK, IDENTIFY)])
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """Inside, nothing can be written: the broker refuses every message, as too old."""
+        await self._accept("1000")
+        try:
+            yield
+        finally:
+            await self._accept("9223372036854775807")
+
+    async def replace(self) -> None:
+        """Puts empty topics in their place."""
+        await self.remove()
+        await self.make()
+
+    async def _accept(self, age: str) -> None:
+        called = [self.kafka.called(topic) for topic in (TRACK, IDENTIFY)]
+        async with self.kafka.admin() as admin:
+            for name in called:
+                await set_up(admin, name, {_OLDEST: age})
+
+
+Kind = Embedded | OnKafka
+KINDS = ["sqlite", pytest.param("kafka", marks=pytest.mark.slow)]
+
+
+def log_of(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    """The log that a test's parameter names. (Not asked for in a loop: the broker may have to be started.)"""
+    return Embedded(tmp_path) if request.param == "sqlite" else OnKafka(request.getfixturevalue("kafka"))
 
 
 class Owner:
@@ -89,10 +169,10 @@ class Owner:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Lets everything else run until it is true. Gives up after 5 s."""
-    async with asyncio.timeout(5):
+    """Lets everything else run until it is true. Gives up after 20 s."""
+    async with asyncio.timeout(20):
         while not true():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 def message(key: str, value: bytes | None = b"{}", topic: str = TRACK) -> Message:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,25 @@ from tests.contracts.logs import (
     KINDS,
     PARTITIONS,
     TRACK,
-    Embedded,
+    Kind,
     Owner,
     fetched,
     joined,
+    log_of,
     message,
     until,
 )
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Embedded:
-    return KINDS[request.param](tmp_path)
+def chosen(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
+    return log_of(request, tmp_path)
+
+
+@pytest.fixture
+async def kind(chosen: Kind) -> AsyncIterator[Kind]:
+    yield chosen
+    await chosen.remove()
 
 
 def many(number: int, keys: int = 50) -> list[Message]:
@@ -34,7 +41,7 @@ def many(number: int, keys: int = 50) -> list[Message]:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 300, 5000])
-async def test_every_message_is_fetched_once_in_order_whatever_the_limit(kind: Embedded, limit: int) -> None:
+async def test_every_message_is_fetched_once_in_order_whatever_the_limit(kind: Kind, limit: int) -> None:
     owner = Owner()
     async with kind.open() as log, joined(log, owner) as cursor:
         for start in range(0, 600, 200):
@@ -48,7 +55,7 @@ async def test_every_message_is_fetched_once_in_order_whatever_the_limit(kind: E
     assert Counter(values) == Counter(m.value for m in many(600))
 
 
-async def test_one_fetch_takes_about_8_mib(kind: Embedded) -> None:
+async def test_one_fetch_takes_about_8_mib(kind: Kind) -> None:
     async with kind.open() as log, joined(log, Owner()) as cursor:
         await log.append([Message(TRACK, b"%d" % n, bytes(1_000_000)) for n in range(30)])
         sizes = []
@@ -57,23 +64,28 @@ async def test_one_fetch_takes_about_8_mib(kind: Embedded) -> None:
     assert max(sizes) <= 9
 
 
-async def test_a_partition_with_much_to_read_does_not_hold_up_the_others(kind: Embedded) -> None:
+async def test_a_partition_with_much_to_read_does_not_hold_up_the_others(kind: Kind) -> None:
     async with kind.open() as log, joined(log, Owner()) as cursor:
         await log.append([message("busy") for _ in range(5000)])
-        await cursor.fetch(10)
+        fetches = len(await fetched(cursor, 1, limit=1))
         await log.append(many(200))
-        assert len({d.partition for d in await cursor.fetch(40)}) == PARTITIONS
+        seen: set[Partition] = set()
+        while len(seen) < PARTITIONS:  # a log may still be on its way to fetch from the others
+            seen = {d.partition for d in await cursor.fetch(4)}
+            fetches += 1
+            await asyncio.sleep(0.001)
+        assert fetches < 1000  # most of the busy one is still to be read
         assert len({d.partition for _ in range(PARTITIONS) for d in await cursor.fetch(1)}) == PARTITIONS
 
 
-async def test_a_fetch_of_nothing_answers_after_a_short_wait(kind: Embedded) -> None:
+async def test_a_fetch_of_nothing_answers_after_a_short_wait(kind: Kind) -> None:
     async with kind.open() as log, joined(log, Owner()) as cursor:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await cursor.fetch(10) == []
 
 
-async def test_a_waiting_fetch_is_woken_by_an_append(kind: Embedded) -> None:
-    async with kind.open(wait=60) as log, joined(log, Owner()) as cursor, asyncio.timeout(5):
+async def test_a_waiting_fetch_is_woken_by_an_append(kind: Kind) -> None:
+    async with kind.open(wait=60) as log, joined(log, Owner()) as cursor, asyncio.timeout(20):
         waiting = asyncio.create_task(cursor.fetch(10))
         await log.append([message("a", topic=IDENTIFY)])  # not for this one
         assert not waiting.done()
@@ -81,13 +93,13 @@ async def test_a_waiting_fetch_is_woken_by_an_append(kind: Embedded) -> None:
         assert [d.message.value for d in await waiting] == [b"woken"]
 
 
-async def test_each_group_gets_everything(kind: Embedded) -> None:
+async def test_each_group_gets_everything(kind: Kind) -> None:
     async with kind.open() as log, joined(log, Owner(), "one") as one, joined(log, Owner(), "two") as two:
         await log.append(many(100))
         assert len(await fetched(one, 100)) == len(await fetched(two, 100)) == 100
 
 
-async def test_a_member_starts_where_on_assign_says_and_not_where_something_was_committed(kind: Embedded) -> None:
+async def test_a_member_starts_where_on_assign_says_and_not_where_something_was_committed(kind: Kind) -> None:
     async with kind.open() as log:
         await log.append([message("a", b"%d" % n) for n in range(10)])
         partition = next(p for p, (_, end) in (await log.bounds([TRACK])).items() if end)
@@ -98,7 +110,7 @@ async def test_a_member_starts_where_on_assign_says_and_not_where_something_was_
 
 
 @pytest.mark.parametrize("position", [11, 10**9])
-async def test_a_position_beyond_the_end_is_lost_and_said_so(kind: Embedded, position: int) -> None:
+async def test_a_position_beyond_the_end_is_lost_and_said_so(kind: Kind, position: int) -> None:
     async with kind.open() as log:
         await log.append([message("a") for _ in range(10)])
         partition = next(p for p, (_, end) in (await log.bounds([TRACK])).items() if end)
@@ -107,21 +119,23 @@ async def test_a_position_beyond_the_end_is_lost_and_said_so(kind: Embedded, pos
                 await fetched(cursor, 1)
 
 
-async def test_partitions_are_shared_by_range_and_topics_alike(kind: Embedded) -> None:
+async def test_partitions_are_shared_by_range_and_topics_alike(kind: Kind) -> None:
     owners = [Owner() for _ in range(3)]
     topics = (TRACK, IDENTIFY)
-    async with kind.open() as log, joined(log, owners[0], topics=topics) as first:
-        await first.fetch(1)
+    async with kind.open() as log, joined(log, owners[0], topics=topics):
+        await until(lambda: bool(owners[0].owned))
         assert owners[0].owned == {Partition(topic, n) for topic in topics for n in range(PARTITIONS)}
         async with joined(log, owners[1], topics=topics), joined(log, owners[2], topics=topics):
             await until(lambda: all(owner.owned for owner in owners))
-            for owner, numbers in zip(owners, ((0, 1), (2,), (3,)), strict=True):
-                assert owner.owned == {Partition(topic, n) for topic in topics for n in numbers}
+            shares = sorted(sorted(owner.owned) for owner in owners)
+            assert shares == [
+                sorted(Partition(topic, n) for topic in topics for n in numbers) for numbers in ((0, 1), (2,), (3,))
+            ]
         assert not owners[1].owned and not owners[2].owned
     assert not owners[0].owned
 
 
-async def test_members_beyond_the_partitions_wait_for_their_turn(kind: Embedded) -> None:
+async def test_members_beyond_the_partitions_wait_for_their_turn(kind: Kind) -> None:
     owners = [Owner() for _ in range(PARTITIONS + 1)]
     done = asyncio.Event()
 
@@ -131,15 +145,16 @@ async def test_members_beyond_the_partitions_wait_for_their_turn(kind: Embedded)
                 await cursor.fetch(10)
 
     async with kind.open() as log, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(member(owner)) for owner in owners]
-        await until(lambda: [len(owner.owned) for owner in owners] == [1] * PARTITIONS + [0])
-        tasks[0].cancel()
-        await until(lambda: [len(owner.owned) for owner in owners] == [0] + [1] * PARTITIONS)
+        tasks = {owner: group.create_task(member(owner)) for owner in owners}
+        await until(lambda: sorted(len(owner.owned) for owner in owners) == [0] + [1] * PARTITIONS)
+        gone = next(owner for owner in owners if owner.owned)
+        tasks[gone].cancel()
+        await until(lambda: not gone.owned and all(len(owner.owned) == 1 for owner in owners if owner is not gone))
         done.set()
 
 
 @pytest.mark.slow
-async def test_members_that_come_and_go_under_load_deal_with_every_message_once(kind: Embedded) -> None:
+async def test_members_that_come_and_go_under_load_deal_with_every_message_once(kind: Kind) -> None:
     chance = random.Random(3)
     positions: dict[Partition, int] = {}
     owners: dict[Partition, Owner] = {}
@@ -169,7 +184,7 @@ async def test_members_that_come_and_go_under_load_deal_with_every_message_once(
     assert not owners
 
 
-async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Embedded) -> None:
+async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Kind) -> None:
     finished = asyncio.Event()
     revoking = asyncio.Event()
 
@@ -180,10 +195,10 @@ async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Emb
             await super().revoke(partitions)
 
     first, second = Waiting(), Owner()
-    async with kind.open(wait=0.001) as log, asyncio.timeout(5):
+    async with kind.open(wait=0.01) as log, asyncio.timeout(20):
         await log.append(many(200))
         async with joined(log, first) as cursor:
-            assert await cursor.fetch(10)
+            assert await fetched(cursor, 10, limit=10)
             async with joined(log, second) as other:
                 await revoking.wait()
                 assert await cursor.fetch(10) == []  # what was read ahead is not handed out any more
@@ -194,7 +209,7 @@ async def test_on_revoke_may_wait_for_a_batch_while_its_member_fetches(kind: Emb
 
 
 @pytest.mark.parametrize("steps", range(8))
-async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kind: Embedded, steps: int) -> None:
+async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kind: Kind, steps: int) -> None:
     revoked, release = asyncio.Event(), asyncio.Event()
 
     class Noting(Owner):
@@ -205,7 +220,7 @@ async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kin
             await release.wait()
 
     owner = Noting()
-    async with kind.open() as log, asyncio.timeout(5), joined(log, owner) as cursor:
+    async with kind.open() as log, asyncio.timeout(20), joined(log, owner) as cursor:
         await log.append(many(200))
         await until(lambda: bool(owner.owned))
         fetching = asyncio.create_task(cursor.fetch(10))
@@ -215,10 +230,10 @@ async def test_a_page_that_arrives_when_its_partition_was_revoked_is_dropped(kin
             await revoked.wait()
             found = await fetching
             release.set()
-        assert len(found) == (10 if owner.came_in_time else 0)
+        assert owner.came_in_time or not found
 
 
-async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind: Embedded) -> None:
+async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind: Kind) -> None:
     class Failing(Owner):
         async def assign(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
             raise ZeroDivisionError
@@ -229,12 +244,12 @@ async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind
             async with joined(log, Failing()) as failing:
                 await fetched(failing, 1)
         numbers: set[int] = set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while numbers != set(range(PARTITIONS)):
                 numbers |= {d.partition.number for d in await sound.fetch(10)}
 
 
-async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Embedded) -> None:
+async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Kind) -> None:
     class Failing(Owner):
         async def revoke(self, partitions: Collection[Partition]) -> None:
             raise ZeroDivisionError
@@ -242,14 +257,14 @@ async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Embe
     async with kind.open() as log:
         await log.append(many(10))
         with pytest.raises(ZeroDivisionError):
-            async with asyncio.timeout(5), joined(log, Failing()) as failing:
+            async with asyncio.timeout(20), joined(log, Failing()) as failing:
                 assert await fetched(failing, 10)
                 async with joined(log, Owner()):
                     while True:
                         await failing.fetch(10)
 
 
-async def test_what_on_revoke_raises_while_leaving_is_raised_by_leaving(kind: Embedded) -> None:
+async def test_what_on_revoke_raises_while_leaving_is_raised_by_leaving(kind: Kind) -> None:
     class Failing(Owner):
         async def revoke(self, partitions: Collection[Partition]) -> None:
             raise ZeroDivisionError
@@ -261,9 +276,9 @@ async def test_what_on_revoke_raises_while_leaving_is_raised_by_leaving(kind: Em
                 assert await fetched(failing, 10)
 
 
-async def test_a_member_whose_task_is_cancelled_in_fetch_lets_go(kind: Embedded) -> None:
+async def test_a_member_whose_task_is_cancelled_in_fetch_lets_go(kind: Kind) -> None:
     owner = Owner()
-    async with kind.open(wait=60) as log, asyncio.timeout(5):
+    async with kind.open(wait=60) as log, asyncio.timeout(20):
 
         async def member() -> None:
             async with joined(log, owner) as cursor:
@@ -278,7 +293,7 @@ async def test_a_member_whose_task_is_cancelled_in_fetch_lets_go(kind: Embedded)
         assert not owner.owned
 
 
-async def test_a_fetch_with_until_reads_to_there_and_then_ends(kind: Embedded) -> None:
+async def test_a_fetch_with_until_reads_to_there_and_then_ends(kind: Kind) -> None:
     async with kind.open() as log:
         await log.append(many(100))
         ends = {partition: end for partition, (_, end) in (await log.bounds([TRACK])).items()}
@@ -293,7 +308,7 @@ async def test_a_fetch_with_until_reads_to_there_and_then_ends(kind: Embedded) -
     assert Counter(values) == Counter(m.value for m in many(100))
 
 
-async def test_the_end_passes_through_the_block_of_a_consumer(kind: Embedded) -> None:
+async def test_the_end_passes_through_the_block_of_a_consumer(kind: Kind) -> None:
     async with kind.open() as log:
         with pytest.raises(StopAsyncIteration):
             async with joined(log, Owner(), until={Partition(TRACK, n): 0 for n in range(PARTITIONS)}) as cursor:
@@ -301,7 +316,7 @@ async def test_the_end_passes_through_the_block_of_a_consumer(kind: Embedded) ->
                     assert await cursor.fetch(10) == []
 
 
-async def test_an_end_that_the_log_has_not_reached_is_waited_for(kind: Embedded) -> None:
+async def test_an_end_that_the_log_has_not_reached_is_waited_for(kind: Kind) -> None:
     async with kind.open() as log:
         await log.append([message("a")])
         (partition,) = [p for p, (_, end) in (await log.bounds([TRACK])).items() if end]

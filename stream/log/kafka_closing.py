@@ -1,0 +1,46 @@
+"""How Kafka's clients are connected and let go of, where they do it badly themselves."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+_CONNECT_S = 10.0
+_STOP_S = 1.0  # for what is on its way, when nobody waits for it any more
+
+
+async def unbroken(connecting: Coroutine[Any, Any, None]) -> None:
+    """Connects. A connection that is cancelled while it is made is never closed by the client."""
+    task = asyncio.create_task(connecting)
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task], timeout=_CONNECT_S)
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def abandon(producer: Any, error: Exception, errors: type[Exception]) -> None:
+    """Stops it, and gives up what it holds: whoever waits for that gets the error."""
+    accumulator = producer._message_accumulator
+    queued = [batch for batches in accumulator._batches.values() for batch in batches]
+    accumulator.fail_all(error)
+    for batch in (*queued, *accumulator._pending_batches):
+        if batch._drain_waiter.done():
+            batch._drain_waiter.exception()  # nobody else waits for this one, and asyncio would complain
+    with contextlib.suppress(TimeoutError, errors, KeyError):  # KeyError: it missed a batch that was to be repeated
+        async with asyncio.timeout(_STOP_S):
+            await producer.stop()
+    await producer.client.close()
+
+
+async def leave(consumer: Any, errors: type[Exception]) -> None:
+    """Leaves its group; what the coordinator is about to answer is not waited for long."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await consumer.stop()
+    except (TimeoutError, errors):
+        if consumer._fetcher is not None:
+            await consumer._fetcher.close()
+        await consumer._client.close()
