@@ -8,21 +8,22 @@ nothing about a subject may be remembered. What a batch changes is one transacti
 
 import contextlib
 import itertools
-import secrets
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from importlib import resources
-from pathlib import Path
 
 from msgspec import Struct, field
 
 from stream.config import IdentityConfig
 from stream.core.sheet import Changes, Key, Loaded
-from stream.errors import Conflict, SchemaMismatch
+from stream.errors import Conflict
 from stream.message import Partition
+from stream.places import StoreConfig, file_of, is_postgres
+from stream.store import migrations
 from stream.store.confirmed import Confirmed
 from stream.store.database import Database, Transaction
 from stream.store.deletions import Deletions
+from stream.store.duties import Duties
 from stream.store.erasing import Erasing
 from stream.store.held import Held, HeldTable
 from stream.store.identifiers import Identifiers
@@ -32,16 +33,16 @@ from stream.store.marks import Mark, Marks
 from stream.store.obstacles import Obstacles
 from stream.store.people import People
 from stream.store.positions import Passed, Positions
+from stream.store.postgres_database import PostgresDatabase
 from stream.store.renewals import Renewals
 from stream.store.requests import Requests
 from stream.store.sends import Sends
+from stream.store.spilled import Spilled
 from stream.store.sqlite import SqliteDatabase
 from stream.store.statuses import Statuses
 from stream.store.walks import Walks
 
 __all__ = ["Held", "Mark", "Passed", "Rows", "Store", "Work"]
-
-SCHEMA = 2
 
 
 class Work(Struct, kw_only=True):
@@ -59,6 +60,7 @@ class Work(Struct, kw_only=True):
     held: list[Held] = field(default_factory=list)
     settled: int | None = None
     passed: Passed | None = None
+    caught_up: bool = False  # set by commit(): all members have passed those ends
     now: float = 0.0
 
     @property
@@ -88,6 +90,8 @@ class Store:
         self.sends = Sends(db, key)
         self.marks = Marks(db)
         self.statuses = Statuses(db)
+        self.duties = Duties(db)
+        self.spilled = Spilled(db)
         self.requests = Requests(db)
         self.people = People(db, identity, key)
         self.identifiers = Identifiers(db)
@@ -102,10 +106,13 @@ class Store:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, url: str, identity: IdentityConfig) -> AsyncIterator["Store"]:
-        """Opens or creates the store at the url. Raises SchemaMismatch for a file of another version."""
-        async with SqliteDatabase.open(Path(url.removeprefix("sqlite:"))) as db:
-            key, epoch = await _prepare(db)
+    async def open(
+        cls, place: StoreConfig | str, identity: IdentityConfig, create: bool = True
+    ) -> AsyncIterator["Store"]:
+        """Opens the store of that section, or at that url. Makes it, or brings it up to date, if `create`. Raises
+        SchemaMismatch for one of another version, StoreUnavailable where the server does not answer."""
+        async with _opened(StoreConfig(url=place) if isinstance(place, str) else place) as db:
+            key, epoch = await migrations.prepared(db, create)
             yield cls(db, identity, key, epoch)
 
     async def load(self, keys: Collection[Key]) -> Rows:
@@ -116,7 +123,9 @@ class Store:
         """Writes a batch; the marks it left. Raises ClaimLost or Conflict, and then nothing was written."""
         asked = work.changes
         durable = bool(asked.marks or asked.renewed or asked.forgets or asked.links or work.held or work.settled)
-        return await self.db.writing(partial(self._commit, work), durable)
+        # Members write beside each other; who sets a tombstone, or depends on what a deletion asks for, is alone.
+        beside = not asked.forgets and not asked.addresses
+        return await self.db.writing(partial(self._commit, work), durable, beside)
 
     async def drop(self, held: Held) -> list[Mark]:
         """Lets a held delivery go for good; the marks that it leaves."""
@@ -144,16 +153,24 @@ class Store:
         await self._write_rows(tx, work)
         if asked.identified:
             await self.identifiers.add(tx, asked.identified)
-        moved = await self._linking.add(tx, asked.links)
-        deleted = await self.deletions.ask(tx, asked.forgets, work.now)
-        deleted |= await self.deletions.add_addresses(tx, list(asked.addresses), work.now)
         if work.held:
             await self.held.add(tx, work.held)
         if work.settled is not None and not await self.held.remove(tx, work.settled):
             raise Conflict("the held delivery has left meanwhile")
         await self.positions.advance(tx, work.processor, work.positions, work.fates)
         if work.passed is not None:
-            await self.positions.catch_up(tx, work.processor, work.passed)
+            work.caught_up = await self.positions.catch_up(tx, work.processor, work.passed, work.now)
+        return await self._mark(tx, work)
+
+    async def _mark(self, tx: Transaction, work: Work) -> list[Mark]:
+        """What depends on the rows and links of others, and changes whom they must be published with. Last: only one at
+        a time gets past here."""
+        asked = work.changes
+        if asked.links or asked.renewed:
+            await self.marks.lock(tx)
+        moved = await self._linking.add(tx, asked.links)
+        deleted = await self.deletions.ask(tx, asked.forgets, work.now)
+        deleted |= await self.deletions.add_addresses(tx, list(asked.addresses), work.now)
         wanted = [
             *asked.marks,
             *await self._renewals.decisive(tx, asked.renewed, work.puts),
@@ -164,15 +181,14 @@ class Store:
 
     async def tables(self) -> list[str]:
         """Every table that ever had a processor, in every generation."""
-        async with self.db.read() as tx:
-            return [name for (name,) in await tx.all("SELECT substr(key, 7) FROM meta WHERE key LIKE 'table:%'")]
+        query = "SELECT substr(key, 7) FROM meta WHERE key LIKE 'table:%'"
+        return [name for (name,) in await self.db.reading(lambda tx: tx.all(query))]
 
     async def register(self, tables: Iterable[str]) -> None:
         """Notes that these tables exist, before their first row: an erasure goes through all of them."""
-        async with self.db.write() as tx:
-            await tx.many(
-                "INSERT INTO meta (key, value) VALUES (?, '') ON CONFLICT DO NOTHING", [(f"table:{t}",) for t in tables]
-            )
+        rows = [(f"table:{table}",) for table in sorted(set(tables))]
+        insert = "INSERT INTO meta (key, value) VALUES (?, '') ON CONFLICT DO NOTHING"
+        await self.db.writing(lambda tx: tx.many(insert, rows))
 
     async def about(self, tx: Transaction, subjects: Collection[str], tables: Sequence[str]) -> dict[Key, Loaded]:
         """The rows of some subjects in some tables; absent ones are absent."""
@@ -222,28 +238,5 @@ _INSERT = "INSERT INTO rows (tbl, subject, version, value) VALUES (?, ?, ?, ?) O
 _DELETE = "DELETE FROM rows WHERE tbl = ? AND subject = ? AND version = ?"
 
 
-async def _prepare(db: Database) -> tuple[bytes, int]:
-    """Creates the tables if need be; the key of the hashes, and an epoch that no other opener has."""
-    async with db.write() as tx:
-        if not await tx.all("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
-            for statement in _statements(resources.files(__name__).joinpath("schema.sql").read_text()):
-                await tx.run(statement)
-            await tx.many(
-                "INSERT INTO meta (key, value) VALUES (?, ?)", [("schema", str(SCHEMA)), ("key", secrets.token_hex(32))]
-            )
-            names = ("epoch", "revision", "synced")
-            await tx.many("INSERT INTO counters (name, value) VALUES (?, 0)", [(name,) for name in names])
-        meta: dict[str, str] = dict(await tx.all("SELECT key, value FROM meta WHERE key IN ('schema', 'key')"))
-        if meta.get("schema") != str(SCHEMA):
-            raise SchemaMismatch(
-                f"the state has schema {meta.get('schema')}, this version of stream reads and writes schema {SCHEMA}:"
-                " run the version that wrote it, or start with another file"
-            )
-        await tx.run("UPDATE counters SET value = value + 1 WHERE name = 'epoch'")
-        epoch = (await tx.all("SELECT value FROM counters WHERE name = 'epoch'"))[0][0]
-        return bytes.fromhex(meta["key"]), int(epoch)
-
-
-def _statements(script: str) -> list[str]:
-    lines = [line for line in script.splitlines() if not line.startswith("--")]
-    return [statement for statement in "\n".join(lines).split(";") if statement.strip()]
+def _opened(place: StoreConfig) -> AbstractAsyncContextManager[Database]:
+    return PostgresDatabase.open(place) if is_postgres(place.url) else SqliteDatabase.open(file_of(place.url))

@@ -6,16 +6,18 @@ Whoever is linked, shares an address, was ever deleted, is held, or is being sen
 from msgspec import Struct
 
 from stream import facts
+from stream.store.confirmed import Told
 from stream.store.database import Row, Transaction
 from stream.store.people import People
 
 
-class Alone(Struct, frozen=True, gc=False):
+class Alone(Struct, frozen=True):
     """Somebody alone. `stamp`: the same while nothing of theirs has changed: facts, addresses, what was told. It means
-    nothing outside this process."""
+    nothing outside this process. `told`: the destination, of them."""
 
     stamp: int
     addresses: tuple[str, ...]
+    told: tuple[Told, ...]
 
 
 async def alone(tx: Transaction, people: People, destination: str, between: tuple[str, str]) -> dict[str, Alone]:
@@ -43,7 +45,8 @@ async def alone(tx: Transaction, people: People, destination: str, between: tupl
             if all(
                 line[1] in known and line[-1] is None for line in lines
             ):  # else it may be another's, or be on its way
-                found[subject] = Alone(hash((subject, tuple(rows), known, lines)), known)
+                stamp = hash((subject, tuple(rows), known, lines))
+                found[subject] = Alone(stamp, known, tuple([_told(destination, line) for line in lines]))
     return found
 
 
@@ -53,6 +56,20 @@ async def _with_others(tx: Transaction, destination: str, between: tuple[str, st
     for query in _OTHERS:
         found |= {subject for (subject,) in await tx.all(query, *between)}
     return found | {subject for (subject,) in await tx.all(_FOREIGN, destination, *between)}
+
+
+def _told(destination: str, line: Row) -> Told:
+    subject, address, thing, verb, processor, value, told, _ = line
+    return Told(
+        destination=destination,
+        address=address,
+        thing=thing,
+        verb=verb,
+        processor=processor,
+        subject=subject,
+        value=value or None,
+        told=told or None,
+    )
 
 
 _IN = "subject > ? AND subject <= ?"

@@ -53,6 +53,11 @@ class Confirmed:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    async def lock(self, tx: Transaction) -> None:
+        """No other transaction takes or ends a lease from here on until this one ends."""
+        if self._db.locking:
+            await tx.all(f"SELECT value FROM counters WHERE name = 'leases'{self._db.locking}")
+
     async def about(
         self, tx: Transaction, destination: str, subjects: Collection[str], addresses: Collection[str]
     ) -> list[Told]:
@@ -75,6 +80,7 @@ class Confirmed:
         were under an expired lease: what was sent under it may still arrive, so they are to be confirmed as unknown and
         looked at again a lease later. Raises NotYet("leased") where one of them is under another's, and then nothing is
         changed."""
+        await self.lock(tx)
         theirs = [told for told in await self._there(tx, {row.key for row in rows}) if told.lease not in (None, lease)]
         if any(told.until is not None and told.until > now for told in theirs):
             ends = max(told.until or 0.0 for told in theirs)
@@ -84,6 +90,7 @@ class Confirmed:
 
     async def extend(self, tx: Transaction, lease: str, keys: Collection[Key], until: float) -> bool:
         """Prolongs the lease on these rows. False, and nothing is changed: one of them is not under it any more."""
+        await self.lock(tx)
         if await self._lost(tx, lease, keys):
             return False
         await tx.many(f"UPDATE confirmed SET until = ? WHERE {_KEY} AND lease = ?", [(until, *k, lease) for k in keys])
@@ -100,17 +107,23 @@ class Confirmed:
         """Writes what was sent under the lease (JSON; None: unknown), and ends it. Those that are not under it any
         more: of these nothing is changed, and they are to be doubted. `late`: until when something that was sent may
         still be carried out."""
+        await self.lock(tx)
         lost = await self._lost(tx, lease, values)
         await tx.many(
-            "UPDATE confirmed SET value = ?, told = CASE WHEN ? IS NULL THEN told ELSE ? END, lease = NULL,"
-            f" until = ? WHERE {_KEY} AND lease = ?",
-            [(value, value, now, late.get(key), *key, lease) for key, value in values.items() if key not in lost],
+            "UPDATE confirmed SET value = ?, told = coalesce(?, told), lease = NULL, until = ?"
+            f" WHERE {_KEY} AND lease = ?",
+            [
+                (value, None if value is None else now, late.get(key), *key, lease)
+                for key, value in sorted(values.items())
+                if key not in lost
+            ],
         )
         return lost
 
     async def put_back(self, tx: Transaction, lease: str, before: Mapping[Key, Told | None]) -> set[Key]:
         """Ends the lease on rows of which nothing was sent: what was known before it still holds (None: the row was not
         there). Those that are not under it any more, as confirm() says them."""
+        await self.lock(tx)
         lost = await self._lost(tx, lease, before)
         ours = {key: was for key, was in before.items() if key not in lost}
         await tx.many(
@@ -137,6 +150,7 @@ class Confirmed:
 
     async def deleted(self, tx: Transaction, destination: str, addresses: Collection[str]) -> set[str]:
         """The destination holds nothing of these addresses any more. The subjects on whose behalf it was told."""
+        await tx.alone()
         where = f"destination = ? AND {self._db.among('address')}"
         listed = self._db.listed(addresses)
         found = await tx.all(f"SELECT DISTINCT subject FROM confirmed WHERE {where}", destination, listed)

@@ -90,20 +90,18 @@ class Deletions:
         known: dict[str, set[str]] = {}
         for subject, address in addresses:
             known.setdefault(self._people.hash(subject), set()).add(address)
-        told = {
-            (t.destination, t.address) for t in await self._confirmed.anywhere(tx, (), _all(known), self.destinations)
-        }
+        every = await self._confirmed.anywhere(tx, (), _all(known), self.destinations)
+        told = {(one.destination, one.address) for one in every}
         found = await tx.all(
             "SELECT deletions.id, deletion_subjects.hash FROM deletion_subjects"
             " JOIN deletions ON deletions.id = deletion_subjects.id"
             f" WHERE deletions.state <> 'done' AND {self._db.among('deletion_subjects.hash')}",
             self._db.listed(known),
         )
-        more = {
-            of
-            for number, of in found
-            if await self._open(tx, number, known[of], {at for at in told if at[1] in known[of]}, now)
-        }
+        more = set()
+        for number, of in found:
+            if await self._open(tx, number, known[of], {at for at in told if at[1] in known[of]}, now):
+                more.add(of)
         return {subject for subject, _ in addresses if self._people.hash(subject) in more}
 
     async def open_at(self, tx: Transaction, destination: str, subjects: Collection[str]) -> tuple[str, ...]:
@@ -155,27 +153,30 @@ class Deletions:
 
     async def every(self, *states: str) -> Sequence[Deletion]:
         """Requests in the given states, or all of them; oldest first."""
-        async with self._db.read() as tx:
-            return await self._those(tx, "state", states or ("open", "erased", "done"))
+        return await self._db.reading(lambda tx: self._those(tx, "state", states or ("open", "erased", "done")))
 
     async def about(self, subjects: Collection[str]) -> Sequence[Deletion]:
         """Requests that any of these subjects was part of, in whatever state; oldest first."""
-        async with self._db.read() as tx:
+
+        async def read(tx: Transaction) -> list[Deletion]:
             found = await tx.all(
                 f"SELECT DISTINCT id FROM deletion_subjects WHERE {self._db.among('hash')}",
                 self._db.listed([self._people.hash(subject) for subject in subjects]),
             )
             return await self._those(tx, "id", [number for (number,) in found])
 
+        return await self._db.reading(read)
+
     async def note_ends(self, number: str, ends: Mapping[Partition, int]) -> None:
         """Keeps which positions every projection must pass before this person's rows are erased."""
         listed = [(p.topic, p.number, end) for p, end in sorted(ends.items())]
-        async with self._db.write() as tx:
-            await tx.run(
+        await self._db.writing(
+            lambda tx: tx.run(
                 "UPDATE deletions SET ends = ? WHERE id = ? AND state = 'open' AND ends IS NULL",
                 msgspec.json.encode(listed).decode(),
                 number,
             )
+        )
 
     async def erased(self, tx: Transaction, number: str, amount: int) -> None:
         """Notes, in the transaction of the erasure, how much it removed. A request that was opened again meanwhile
@@ -183,28 +184,26 @@ class Deletions:
         await tx.run(
             "UPDATE deletions SET state = CASE WHEN ends IS NULL THEN 'open' ELSE 'erased' END, erased = erased + ?"
             " WHERE id = ?",
-            amount,
-            number,
+            *(amount, number),
         )
-        await tx.run(
-            "UPDATE tombstones SET erased = time WHERE hash IN (SELECT hash FROM deletion_subjects WHERE id = ?)",
-            number,
-        )
+        buried = "SELECT hash FROM deletion_subjects WHERE id = ?"
+        await tx.run(f"UPDATE tombstones SET erased = time WHERE hash IN ({buried})", number)
 
     async def finish(self, number: str, now: float) -> bool:
         """Closes an erased request: whoever it named is named no more. False: a destination has still to delete, or it
         was opened again meanwhile."""
-        async with self._db.write() as tx:
+
+        async def write(tx: Transaction) -> bool:
             closed = await tx.run(
                 f"UPDATE deletions SET state = 'done', finished = ? WHERE id = ? AND {self._finishable}",
-                now,
-                number,
-                self._db.listed(self.deletable),
+                *(now, number, self._db.listed(self.deletable)),
             )
             if closed:
                 await tx.run("UPDATE deletion_subjects SET subject = NULL WHERE id = ?", number)
                 await self._receipts.close(tx, number, now)
-        return closed == 1
+            return closed == 1
+
+        return await self._db.writing(write)
 
     @property
     def _finishable(self) -> str:

@@ -100,8 +100,9 @@ class Erasing:
         )
         await tx.many(
             "INSERT INTO tallies (processor, topic, part, fate, amount)"
-            " SELECT processor, topic, part, 'left:erased', 1 FROM held WHERE subject = ? AND time <= ?"
-            " ON CONFLICT (processor, topic, part, fate) DO UPDATE SET amount = tallies.amount + 1",
+            " SELECT processor, topic, part, 'left:erased', count(*) FROM held WHERE subject = ? AND time <= ?"
+            " GROUP BY processor, topic, part"
+            " ON CONFLICT (processor, topic, part, fate) DO UPDATE SET amount = tallies.amount + excluded.amount",
             list(grave.tombstones.items()),
         )
         await tx.many(f"{RELEASE} WHERE held.subject = ? AND held.time <= ?", list(grave.tombstones.items()))

@@ -114,21 +114,20 @@ class HeldTable:
 
     async def edit(self, number: int, value: bytes) -> bool:
         """Keeps bytes to be tried instead; the original stays. False: it is not held any more."""
-        async with self._db.write() as tx:
-            return await tx.run("UPDATE held SET edited = ? WHERE id = ?", value, number) == 1
+        return await self._db.writing(lambda tx: tx.run("UPDATE held SET edited = ? WHERE id = ?", value, number)) == 1
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Processor → reason → how many."""
-        async with self._db.read() as tx:
-            found = await tx.all("SELECT processor, reason, count(*) FROM held GROUP BY processor, reason")
+        found = await self._db.reading(
+            lambda tx: tx.all("SELECT processor, reason, count(*) FROM held GROUP BY processor, reason")
+        )
         counts: dict[str, dict[str, int]] = {}
         for processor, reason, amount in found:
             counts.setdefault(processor, {})[reason] = amount
         return counts
 
     async def _select(self, where: str, *params: Any) -> list[Row]:
-        async with self._db.read() as tx:
-            return await tx.all(f"SELECT {COLUMNS} FROM held WHERE {where}", *params)
+        return await self._db.reading(lambda tx: tx.all(f"SELECT {COLUMNS} FROM held WHERE {where}", *params))
 
 
 RELEASE = (

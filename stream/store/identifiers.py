@@ -16,20 +16,19 @@ class Identifiers:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._forget = f"DELETE FROM identifiers WHERE subject = ? AND NOT ({db.among('identifier')})"
 
     async def add(self, tx: Transaction, known: Mapping[str, Collection[str]]) -> None:
         """From now on each of the subjects is known by these identifiers, and by no others."""
         await tx.many(
             "INSERT INTO identifiers (identifier, subject) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            [(identifier, subject) for subject, identifiers in known.items() for identifier in identifiers],
+            sorted((identifier, subject) for subject, identifiers in known.items() for identifier in identifiers),
         )
-        await tx.many(self._forget, [(subject, self._db.listed(kept)) for subject, kept in known.items()])
+        await self._keep(tx, known)
 
     async def subjects(self, tx: Transaction, identifiers: Collection[str]) -> dict[str, set[str]]:
         """The subjects known by each identifier; of more than MOST only MOST + 1."""
         found = await tx.all(
-            "SELECT asked.value, identifiers.subject FROM json_each(?) AS asked"
+            f"SELECT asked.value, identifiers.subject FROM {self._db.each('asked')}"
             " JOIN identifiers ON identifiers.identifier = asked.value AND identifiers.subject IN"
             " (SELECT subject FROM identifiers WHERE identifier = asked.value ORDER BY subject LIMIT ?)",
             self._db.listed(identifiers),
@@ -52,4 +51,10 @@ class Identifiers:
 
     async def forget(self, tx: Transaction, subject: str, kept: Collection[str] = ()) -> None:
         """The subject is known by nothing but what is kept."""
-        await tx.run(self._forget, subject, self._db.listed(kept))
+        await self._keep(tx, {subject: kept})
+
+    async def _keep(self, tx: Transaction, known: Mapping[str, Collection[str]]) -> None:
+        had = await self.of(tx, known)
+        over = sorted((one, subject) for subject, kept in known.items() for one in had[subject].difference(kept))
+        if over:
+            await tx.many("DELETE FROM identifiers WHERE identifier = ? AND subject = ?", over)

@@ -43,22 +43,24 @@ class HeldLanes:
 
     async def of(self, processor: str, partitions: Collection[Partition] | None = None) -> list[Lane]:
         """Those of a processor, or only of some of its partitions; the earliest due first."""
-        async with self._db.read() as tx:
-            found = await tx.all(
+        found = await self._db.reading(
+            lambda tx: tx.all(
                 "SELECT lane, topic, part, attempts, due, reason, since FROM lanes WHERE processor = ? ORDER BY due",
                 processor,
             )
+        )
         every = [_lane(row) for row in found]
         return [lane for lane in every if partitions is None or lane.partition in partitions]
 
     async def first(self, processor: str, name: str, limit: int, dead: bool) -> Sequence[Held]:
         """The first deliveries that wait in a lane, in order; with `dead`, the dead ones among them too."""
         waiting = "" if dead else " AND state = 'waiting'"
-        async with self._db.read() as tx:
-            found = await tx.all(
+        found = await self._db.reading(
+            lambda tx: tx.all(
                 f"SELECT {COLUMNS} FROM held WHERE processor = ? AND lane = ?{waiting} ORDER BY id LIMIT ?",
                 *(processor, name, limit),
             )
+        )
         return [held_of(row) for row in found]
 
     async def put(self, tx: Transaction, processor: str, lane: Lane) -> None:
@@ -87,41 +89,45 @@ class HeldLanes:
 
     async def offsets(self, processor: str, partition: Partition, position: int) -> dict[int, str]:
         """What is held of a partition, or was, from a position on, which has not passed it yet: offset → lane."""
-        async with self._db.read() as tx:
-            found = await tx.all(
+        found = await self._db.reading(
+            lambda tx: tx.all(
                 f"SELECT position, lane FROM held WHERE {_BEYOND}"
                 f" UNION ALL SELECT position, lane FROM released WHERE {_BEYOND}",
                 *(processor, *partition, position) * 2,
             )
+        )
         return dict(found)
 
     async def named(self, processor: str, names: Collection[str]) -> dict[str, Lane]:
         """Those of these lanes that are held."""
-        async with self._db.read() as tx:
-            found = await tx.all(
+        found = await self._db.reading(
+            lambda tx: tx.all(
                 "SELECT lane, topic, part, attempts, due, reason, since FROM lanes"
                 f" WHERE processor = ? AND {self._db.among('lane')}",
                 *(processor, self._db.listed(names)),
             )
+        )
         return {lane.name: lane for lane in map(_lane, found)}
 
     async def page(self, processor: str | None, reason: str | None, limit: int) -> list[Standing]:
         """How lanes stand, of a processor, or held for a reason; the earliest due first."""
         wanted = {"processor": processor, "reason": reason}
         where = " AND ".join(f"{column} = ?" for column, value in wanted.items() if value is not None) or "1 = 1"
-        async with self._db.read() as tx:
-            found = await tx.all(
+        found = await self._db.reading(
+            lambda tx: tx.all(
                 f"SELECT lane, topic, part, attempts, due, reason, since, processor, {_WAITING}, {_FIRST}"
                 f" FROM (SELECT * FROM lanes WHERE {where} ORDER BY due LIMIT ?) AS l ORDER BY due",
                 *(value for value in wanted.values() if value is not None),
                 limit,
             )
+        )
         return [Standing(processor=row[7], lane=_lane(row[:7]), waiting=row[8], first=row[9]) for row in found]
 
     async def counts(self) -> dict[str, tuple[int, float]]:
         """Processor → how many lanes of it are held, and when the first of them is due."""
-        async with self._db.read() as tx:
-            found = await tx.all("SELECT processor, count(*), min(due) FROM lanes GROUP BY processor")
+        found = await self._db.reading(
+            lambda tx: tx.all("SELECT processor, count(*), min(due) FROM lanes GROUP BY processor")
+        )
         return {processor: (amount, due) for processor, amount, due in found}
 
 

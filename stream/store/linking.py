@@ -70,10 +70,10 @@ class Linking:
             " DO UPDATE SET first = excluded.first, last = excluded.last",
             [(*pair, *times) for pair, times in sorted(pairs.items()) if pair not in dead],
         )
-        await tx.many("DELETE FROM links WHERE subject = ? AND other = ?", list(dead))
+        await tx.many("DELETE FROM links WHERE subject = ? AND other = ?", sorted(dead))
         await tx.many(
             "INSERT INTO ties (hash, other, first, last) VALUES (?, ?, ?, ?) ON CONFLICT (hash, other)"
-            " DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+            f" DO UPDATE SET {_wider('ties')}",
             [(*map(self._people.hash, pair), *times) for pair, times in sorted(dead.items())],
         )
         kept = {s for pair in pairs if pair not in dead for s in pair if s in graves}
@@ -88,6 +88,7 @@ class Linking:
         """Sets or raises tombstones (hash → subject, where it is known) and all they spread to, and puts them on the
         deletions with those ids. The named subjects that were reached, and those that they were seen as: all whose
         people may have changed."""
+        await tx.alone()
         reached: dict[str, str | None] = {}
         frontier = dict(start)
         while frontier:
@@ -205,7 +206,7 @@ class Linking:
     async def _refuse(self, tx: Transaction, pairs: Links) -> None:
         await tx.many(
             "INSERT INTO refused (subject, other, first, last) VALUES (?, ?, ?, ?) ON CONFLICT (subject, other)"
-            " DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+            f" DO UPDATE SET {_wider('refused')}",
             [(*pair, *times) for pair, times in sorted(pairs.items())],
         )
         # Millions may be seen with one that stands for nobody: some are enough to see that.
@@ -225,6 +226,13 @@ class Linking:
             kept = identity.keep([(other, first) for other, (first, _) in others.items()], self._max_links + 1)
             surplus = set(others) - {other for other, _ in kept}
             await tx.many("DELETE FROM links WHERE subject = ? AND other = ?", [(subject, o) for o in surplus])
+
+
+def _wider(table: str) -> str:
+    return (
+        f"first = CASE WHEN excluded.first < {table}.first THEN excluded.first ELSE {table}.first END,"
+        f" last = CASE WHEN excluded.last > {table}.last THEN excluded.last ELSE {table}.last END"
+    )
 
 
 def _merged(new: Times, known: Pairs, pair: tuple[str, str]) -> Times | None:

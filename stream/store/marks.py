@@ -20,13 +20,18 @@ class Marks:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    async def lock(self, tx: Transaction) -> None:
+        """Whoever marks waits from here on until the transaction ends, and what was committed before is seen. So it can
+        be decided by what others wrote that nobody need be marked: either they are seen, or their mark comes later."""
+        await tx.all(f"SELECT value FROM counters WHERE name = 'revision'{self._db.locking}")
+
     async def add(self, tx: Transaction, processor: str, wanted: Collection[tuple[str, str]]) -> list[Mark]:
         """Marks (subject, facet) in the transaction of what changed; each mark gets a revision of its own."""
         if not wanted:
             return []
         every = list(dict.fromkeys(wanted))
-        await tx.run("UPDATE counters SET value = value + ? WHERE name = 'revision'", len(every))
-        last = (await tx.all("SELECT value FROM counters WHERE name = 'revision'"))[0][0]
+        counted = "UPDATE counters SET value = value + ? WHERE name = 'revision' RETURNING value"
+        ((last,),) = await tx.all(counted, len(every))
         marks = [Mark(*pair, last - len(every) + n) for n, pair in enumerate(every, 1)]
         await tx.many(
             "INSERT INTO marks (processor, subject, facet, revision) VALUES (?, ?, ?, ?)"
@@ -37,12 +42,13 @@ class Marks:
 
     async def open(self, processor: str, limit: int = 5_000) -> list[Mark]:
         """What a processor has still to publish, oldest first."""
-        async with self._db.read() as tx:
-            found = await tx.all(
+        found = await self._db.reading(
+            lambda tx: tx.all(
                 "SELECT subject, facet, revision FROM marks WHERE processor = ? ORDER BY revision LIMIT ?",
                 processor,
                 limit,
             )
+        )
         return [Mark(*row) for row in found]
 
     async def clear(
@@ -51,14 +57,14 @@ class Marks:
         """Clears exactly these marks, and notes which keys of person.profile now hold a value and which a null."""
         await tx.many(
             "DELETE FROM marks WHERE processor = ? AND subject = ? AND facet = ? AND revision = ?",
-            [(processor, *mark) for mark in marks],
+            [(processor, *mark) for mark in sorted(set(marks))],
         )
         await tx.many(
             "INSERT INTO published (key, revision) VALUES (?, ?) ON CONFLICT (key)"
             " DO UPDATE SET revision = excluded.revision",
             sorted(published.items()),
         )
-        await tx.many("DELETE FROM published WHERE key = ?", [(key,) for key in nulled])
+        await tx.many("DELETE FROM published WHERE key = ?", [(key,) for key in sorted(nulled)])
 
     async def has_value(self, tx: Transaction, keys: Collection[str]) -> set[str]:
         """Those of the keys that person.profile holds a value for."""

@@ -79,7 +79,7 @@ class People:
         if not users:
             return {}
         found = await tx.all(
-            "SELECT asked.value, links.subject FROM json_each(?) AS asked JOIN links ON links.other = asked.value"
+            f"SELECT asked.value, links.subject FROM {self._db.each('asked')} JOIN links ON links.other = asked.value"
             " AND links.subject IN (SELECT subject FROM links WHERE other = asked.value ORDER BY subject LIMIT ?)",
             self._db.listed(users),
             self._config.max_links + 1,
@@ -92,7 +92,7 @@ class People:
     async def tied(self, tx: Transaction, hashes: Collection[str]) -> dict[str, list[str]]:
         """For each hash of a user the hashes of erased subjects, at most one more than may count."""
         found = await tx.all(
-            "SELECT asked.value, ties.hash FROM json_each(?) AS asked JOIN ties ON ties.other = asked.value"
+            f"SELECT asked.value, ties.hash FROM {self._db.each('asked')} JOIN ties ON ties.other = asked.value"
             " AND ties.hash IN (SELECT hash FROM ties WHERE other = asked.value ORDER BY hash LIMIT ?)",
             self._db.listed(hashes),
             self._config.max_links + 1,

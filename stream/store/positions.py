@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from stream.errors import ClaimLost
 from stream.message import Partition
-from stream.store.database import Database, Transaction
+from stream.store.database import Database, Row, Transaction
 
 Fates = Mapping[Partition, Mapping[str, int]]
 
@@ -25,42 +25,83 @@ class Positions:
         self._db = db
 
     async def claim(
-        self, processor: str, starts: Mapping[Partition, int], log: str
+        self, processor: str, starts: Mapping[Partition, int], logs: Mapping[str, str]
     ) -> dict[Partition, tuple[int, int, str]]:
         """Takes the partitions for one member: (position, claim, log) of each. Every older claim writes nothing from
-        now on. A partition without a position gets the given start, in this log."""
-        rows = [(processor, p.topic, p.number, start, log) for p, start in sorted(starts.items())]
-        async with self._db.write() as tx:
+        now on. A partition without a position gets the given start, in the log that `logs` names for its topic."""
+        rows = [(processor, p.topic, p.number, start, logs[p.topic]) for p, start in sorted(starts.items())]
+
+        async def write(tx: Transaction) -> list[Row]:
             await tx.many(
                 "INSERT INTO positions (processor, topic, part, position, claim, log) VALUES (?, ?, ?, ?, 1, ?)"
                 " ON CONFLICT (processor, topic, part) DO UPDATE SET claim = positions.claim + 1",
                 rows,
             )
-            found = await tx.all(
+            return await tx.all(
                 "SELECT topic, part, position, claim, log FROM positions WHERE processor = ?", processor
             )
+
+        found = await self._db.writing(write, beside=True)
         every = {Partition(topic, part): (position, claim, of) for topic, part, position, claim, of in found}
         return {p: every[p] for p in starts}
 
-    async def begin(self, processor: str, starts: Mapping[Partition, int], log: str) -> None:
+    async def begin(self, processor: str, starts: Mapping[Partition, int], logs: Mapping[str, str]) -> None:
         """Gives a processor these positions where it has none yet. Nobody claims them with it."""
-        async with self._db.write() as tx:
-            await tx.many(
+        await self._db.writing(
+            lambda tx: tx.many(
                 "INSERT INTO positions (processor, topic, part, position, claim, log) VALUES (?, ?, ?, ?, 0, ?)"
                 " ON CONFLICT DO NOTHING",
-                [(processor, p.topic, p.number, start, log) for p, start in sorted(starts.items())],
+                [(processor, p.topic, p.number, start, logs[p.topic]) for p, start in sorted(starts.items())],
             )
+        )
+
+    async def place(self, processor: str, positions: Mapping[Partition, int], logs: Mapping[str, str]) -> None:
+        """Puts a processor there, whatever it has read. Whoever has claimed these partitions writes nothing any more.
+        What is held of another log keeps its place in its lane, and no offset of this one."""
+        rows = [(processor, p.topic, p.number, at, logs[p.topic]) for p, at in sorted(positions.items())]
+        another = (
+            "processor = ? AND topic = ? AND part = ? AND position >= 0 AND EXISTS (SELECT 1 FROM positions WHERE"
+            " processor = ? AND topic = ? AND part = ? AND log <> ?)"
+        )
+        foreign = [(*place, *place, logs[place[1]]) for place in (row[:3] for row in rows)]
+
+        async def write(tx: Transaction) -> None:
+            await tx.many(f"UPDATE held SET position = -id WHERE {another}", foreign)
+            await tx.many(f"DELETE FROM released WHERE {another}", foreign)
+            await tx.many(
+                "INSERT INTO positions (processor, topic, part, position, claim, log) VALUES (?, ?, ?, ?, 1, ?)"
+                " ON CONFLICT (processor, topic, part) DO UPDATE SET position = excluded.position, log = excluded.log,"
+                " claim = positions.claim + 1",
+                rows,
+            )
+            await tx.run("DELETE FROM caught_up WHERE processor = ?", processor)
+
+        await self._db.writing(write)
+
+    async def places(self, processor: str) -> dict[Partition, tuple[int, str]]:
+        """Where it is in each partition, and of which log."""
+        found = await self._db.reading(
+            lambda tx: tx.all("SELECT topic, part, position, log FROM positions WHERE processor = ?", processor)
+        )
+        return {Partition(topic, part): (position, log) for topic, part, position, log in found}
 
     async def check(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> None:
-        """Raises ClaimLost if any claim has moved on."""
-        for partition in await self.lost(tx, processor, claims):
+        """Raises ClaimLost if any claim has moved on. Else none of them does until the transaction ends."""
+        if not claims:
+            return
+        found = await tx.all(
+            f"SELECT topic, part, claim FROM positions WHERE processor = ? AND {self._db.among(_AT)}"
+            f" ORDER BY topic, part{self._db.locking}",
+            processor,
+            self._db.listed(f"{partition.topic}/{partition.number}" for partition in claims),
+        )
+        for partition in _moved(found, claims):
             raise ClaimLost(f"{processor} no longer owns {partition.topic}/{partition.number}")
 
     async def lost(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> list[Partition]:
         """Those partitions whose claim has moved on."""
         found = await tx.all("SELECT topic, part, claim FROM positions WHERE processor = ?", processor)
-        now = {Partition(topic, part): claim for topic, part, claim in found}
-        return [partition for partition, claim in claims.items() if now.get(partition) != claim]
+        return _moved(found, claims)
 
     async def advance(self, tx: Transaction, processor: str, positions: Mapping[Partition, int], fates: Fates) -> None:
         """Moves the positions and adds to the tallies, in the transaction of what they stand for."""
@@ -79,39 +120,50 @@ class Positions:
                 tallied,
             )
 
-    async def catch_up(self, tx: Transaction, processor: str, passed: Passed) -> None:
-        """Keeps that the processor had caught up at that time, if all of its members have passed those ends."""
+    async def catch_up(self, tx: Transaction, processor: str, passed: Passed, now: float) -> bool:
+        """Keeps that the processor had caught up at that time, if all of its members have passed those ends, wherever
+        they run. The newest time counts, unless it lies ahead: a clock was wrong."""
         found = await tx.all("SELECT topic, part, position FROM positions WHERE processor = ?", processor)
         at = {Partition(topic, part): position for topic, part, position in found}
-        if all(at.get(partition, 0) >= end for partition, end in passed.ends.items()):
-            await tx.run(
-                "INSERT INTO caught_up (processor, time) VALUES (?, ?) ON CONFLICT (processor)"
-                " DO UPDATE SET time = excluded.time",
-                *(processor, passed.time),
-            )
+        if any(at.get(partition, 0) < end for partition, end in passed.ends.items()):
+            return False
+        await tx.run(
+            "INSERT INTO caught_up (processor, time) VALUES (?, ?) ON CONFLICT (processor)"
+            " DO UPDATE SET time = excluded.time WHERE caught_up.time < excluded.time OR caught_up.time > ?",
+            *(processor, passed.time, now),
+        )
+        return True
 
     async def standing(self, tx: Transaction) -> dict[str, float | None]:
-        """Until when each processor had dealt with everything; None: it stopped by itself."""
+        """Until when each processor had dealt with everything; None: it stopped by itself. What a receiver could not
+        put into the log yet, nobody has dealt with."""
         caught_up = await tx.all("SELECT processor, time FROM caught_up")
-        return {**dict(caught_up), **dict.fromkeys([name for (name,) in await tx.all("SELECT processor FROM stops")])}
+        ((spilled,),) = await tx.all("SELECT min(since) FROM spills")
+        stopped = [name for (name,) in await tx.all("SELECT processor FROM stops")]
+        times = {name: time if spilled is None else min(time, spilled) for name, time in caught_up}
+        return {**times, **dict.fromkeys(stopped)}
 
     async def all(self) -> dict[str, dict[Partition, int]]:
         """Every processor's positions."""
-        async with self._db.read() as tx:
-            found = await tx.all("SELECT processor, topic, part, position FROM positions")
+        found = await self._db.reading(lambda tx: tx.all("SELECT processor, topic, part, position FROM positions"))
         return _by_processor(found)
 
     async def synced(self, log: str) -> dict[str, dict[Partition, int]]:
         """Every processor's positions in this log, on disk by now: what its retention may count on."""
-        async with self._db.write(durable=True) as tx:
+
+        async def write(tx: Transaction) -> list[Row]:
             await tx.run("UPDATE counters SET value = value + 1 WHERE name = 'synced'")
-            found = await tx.all("SELECT processor, topic, part, position FROM positions WHERE log = ?", log)
-        return _by_processor(found)
+            return await tx.all("SELECT processor, topic, part, position FROM positions WHERE log = ?", log)
+
+        return _by_processor(await self._db.writing(write, beside=True))
 
     async def fates(self) -> dict[str, dict[str, int]]:
         """Processor → fate → how many deliveries ended so."""
-        async with self._db.read() as tx:
-            found = await tx.all("SELECT processor, fate, sum(amount) FROM tallies GROUP BY processor, fate")
+        found = await self._db.reading(
+            lambda tx: tx.all(
+                "SELECT processor, fate, CAST(sum(amount) AS BIGINT) FROM tallies GROUP BY processor, fate"
+            )
+        )
         fates: dict[str, dict[str, int]] = {}
         for processor, fate, amount in found:
             fates.setdefault(processor, {})[fate] = amount
@@ -120,7 +172,8 @@ class Positions:
     async def stop(self, processor: str, reason: str, now: float, lasting: bool = True) -> None:
         """Keeps that a processor stopped by itself: until it is resumed, if `lasting`, else until it starts again. What
         it has not read meanwhile may matter: it counts as behind until it has caught up once more."""
-        async with self._db.write() as tx:
+
+        async def write(tx: Transaction) -> None:
             await tx.run("DELETE FROM caught_up WHERE processor = ?", processor)
             await tx.run(
                 "INSERT INTO stops (processor, reason, lasting, time) VALUES (?, ?, ?, ?) ON CONFLICT (processor)"
@@ -128,24 +181,31 @@ class Positions:
                 *(processor, reason, lasting, now),
             )
 
+        await self._db.writing(write)
+
     async def forgive(self, processor: str) -> None:
         """A processor starts again: a stop that does not last is over."""
-        async with self._db.write() as tx:
-            await tx.run("DELETE FROM stops WHERE processor = ? AND NOT lasting", processor)
+        await self._db.writing(lambda tx: tx.run("DELETE FROM stops WHERE processor = ? AND NOT lasting", processor))
 
     async def resume(self, processor: str) -> bool:
         """Lets a stopped processor start again. False: it was not stopped."""
-        async with self._db.write() as tx:
-            return await tx.run("DELETE FROM stops WHERE processor = ?", processor) > 0
+        return await self._db.writing(lambda tx: tx.run("DELETE FROM stops WHERE processor = ?", processor)) > 0
 
     async def stops(self) -> dict[str, str]:
         """Processors that stopped by themselves, with the reason."""
-        async with self._db.read() as tx:
-            return {processor: reason for processor, reason in await tx.all("SELECT processor, reason FROM stops")}
+        return dict(await self._db.reading(lambda tx: tx.all("SELECT processor, reason FROM stops")))
 
 
-def _by_processor(found: Collection[tuple[str, str, int, int]]) -> dict[str, dict[Partition, int]]:
+def _moved(found: Collection[Row], claims: Mapping[Partition, int]) -> list[Partition]:
+    now = {Partition(topic, part): claim for topic, part, claim in found}
+    return [partition for partition, claim in claims.items() if now.get(partition) != claim]
+
+
+def _by_processor(found: Collection[Row]) -> dict[str, dict[Partition, int]]:
     positions: dict[str, dict[Partition, int]] = {}
     for processor, topic, part, position in found:
         positions.setdefault(processor, {})[Partition(topic, part)] = position
     return positions
+
+
+_AT = "topic || '/' || part"

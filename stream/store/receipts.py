@@ -63,6 +63,7 @@ class Receipts:
         self, tx: Transaction, destination: str, addresses: Collection[str], outcome: str, now: float
     ) -> set[str]:
         """These are open no more, for whichever requests they were; those requests."""
+        await tx.alone()
         where = f"destination = ? AND {self._db.among('address')}"
         listed = self._db.listed(addresses)
         found = await tx.all(f"SELECT id, address FROM deletion_addresses WHERE {where}", destination, listed)

@@ -45,7 +45,7 @@ class Renewals:
     async def _linked(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
         # A user that is shared by a million is looked up, not walked through.
         found = await tx.all(
-            "SELECT asked.value FROM json_each(?) AS asked"
+            f"SELECT asked.value FROM {self._db.each('asked')}"
             " WHERE EXISTS (SELECT 1 FROM links WHERE subject = asked.value)"
             " OR EXISTS (SELECT 1 FROM links WHERE other = asked.value)",
             self._db.listed(subjects),

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from stream.store.database import Database
+from stream.store.database import Database, Transaction
 
 
 class Request(Struct, frozen=True):
@@ -35,39 +35,51 @@ class Requests:
     async def ask_all(self, kind: str, asked: Sequence[dict[str, Any]], who: str, now: float) -> list[int]:
         """Keeps requests durably, in order, each with its arguments; their numbers."""
         rows = [(kind, json.dumps(args), who, now) for args in asked]
-        async with self._db.write() as tx:
+
+        async def write(tx: Transaction) -> list[int]:
             await tx.many("INSERT INTO requests (kind, args, who, asked) VALUES (?, ?, ?, ?)", rows)
             found = await tx.all("SELECT id FROM requests ORDER BY id DESC LIMIT ?", len(rows))
-        return [int(number) for (number,) in reversed(found)]
+            return [int(number) for (number,) in reversed(found)]
+
+        return await self._db.writing(write)
 
     async def open(self) -> list[Request]:
         """Those not carried out yet, oldest first."""
-        async with self._db.read() as tx:
-            found = await tx.all("SELECT id, kind, args, who, asked FROM requests WHERE done IS NULL ORDER BY id")
+        found = await self._db.reading(
+            lambda tx: tx.all("SELECT id, kind, args, who, asked FROM requests WHERE done IS NULL ORDER BY id")
+        )
         return [Request(i, kind, json.loads(args), who, asked) for i, kind, args, who, asked in found]
 
     async def get(self, number: int) -> Request | None:
         """One request, as it is now."""
-        async with self._db.read() as tx:
-            found = await tx.all("SELECT id, kind, args, who, asked, done, result FROM requests WHERE id = ?", number)
+        found = await self._db.reading(
+            lambda tx: tx.all("SELECT id, kind, args, who, asked, done, result FROM requests WHERE id = ?", number)
+        )
         return next((Request(i, k, json.loads(a), w, t, d, r) for i, k, a, w, t, d, r in found), None)
 
     async def finish(self, number: int, result: str, now: float) -> None:
-        """Notes the result and forgets the arguments, which may name a person."""
-        async with self._db.write() as tx:
-            await tx.run("UPDATE requests SET done = ?, result = ?, args = '{}' WHERE id = ?", now, result, number)
+        """Notes the first result and forgets the arguments, which may name a person."""
+        await self._db.writing(
+            lambda tx: tx.run(
+                "UPDATE requests SET done = ?, result = ?, args = '{}' WHERE id = ? AND done IS NULL",
+                now,
+                result,
+                number,
+            )
+        )
 
     async def note_retried(self, part: int, offset: int, now: float) -> None:
         """Keeps that a message of segment.invalid was appended again."""
-        async with self._db.write() as tx:
-            await tx.run(
+        await self._db.writing(
+            lambda tx: tx.run(
                 "INSERT INTO retried (part, position, time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", part, offset, now
             )
+        )
 
     async def retried(self) -> set[tuple[int, int]]:
         """Partition and offset of all messages of segment.invalid that were appended again."""
-        async with self._db.read() as tx:
-            return {(part, offset) for part, offset in await tx.all("SELECT part, position FROM retried")}
+        found = await self._db.reading(lambda tx: tx.all("SELECT part, position FROM retried"))
+        return {(part, offset) for part, offset in found}
 
     async def note(self, who: str, what: str, hashed: str, now: float) -> None:
         """One line of the audit: who did what to whose data, when. The person is named by hash only."""
@@ -76,12 +88,14 @@ class Requests:
     async def note_all(self, who: str, lines: Sequence[tuple[str, str]], now: float) -> None:
         """Lines of the audit, each with what was done and whose data it was."""
         rows = [(now, who, what, hashed) for what, hashed in lines]
-        async with self._db.write() as tx:
-            await tx.many("INSERT INTO audit (time, who, what, hash) VALUES (?, ?, ?, ?)", rows)
+        await self._db.writing(
+            lambda tx: tx.many("INSERT INTO audit (time, who, what, hash) VALUES (?, ?, ?, ?)", rows)
+        )
 
     async def audit(self, hashed: str | None = None) -> list[tuple[float, str, str, str]]:
         """The audit's lines, newest first; of one person, or all."""
         where, params = ("WHERE hash = ?", (hashed,)) if hashed else ("", ())
-        async with self._db.read() as tx:
-            found = await tx.all(f"SELECT time, who, what, hash FROM audit {where} ORDER BY id DESC", *params)
+        found = await self._db.reading(
+            lambda tx: tx.all(f"SELECT time, who, what, hash FROM audit {where} ORDER BY id DESC", *params)
+        )
         return [(time, who, what, of) for time, who, what, of in found]

@@ -33,7 +33,7 @@ async def restored(db: Database, reactors: Sequence[str], syncs: Sequence[str], 
     no harm."""
 
     async def write(tx: Transaction) -> Restored:
-        await tx.run("UPDATE counters SET value = value + ? WHERE name IN ('epoch', 'revision')", _LEAP)
+        await tx.run("UPDATE counters SET value = value + ?", _LEAP)
         await tx.run("UPDATE positions SET claim = claim + ?", _LEAP)
         await tx.run("DELETE FROM caught_up")
         unknown = await tx.run("UPDATE confirmed SET value = NULL, lease = NULL, until = NULL")

@@ -257,11 +257,26 @@ CREATE TABLE stops (
   time REAL NOT NULL
 );
 
--- What the running process last said of each sync and reactor: JSON. Other processes show it.
+-- What each member last said of its sync or reactor: JSON. Other processes show it.
 CREATE TABLE statuses (
-  processor TEXT PRIMARY KEY,
+  processor TEXT NOT NULL,
+  member TEXT NOT NULL,
   value TEXT NOT NULL,
-  time REAL NOT NULL
+  time REAL NOT NULL,
+  PRIMARY KEY (processor, member)
+) WITHOUT ROWID;
+
+-- What one process at a time does for all: which one, and until when.
+CREATE TABLE duties (
+  name TEXT PRIMARY KEY,
+  holder TEXT NOT NULL,
+  until REAL NOT NULL
+);
+
+-- Receivers with events that are not in the log yet: when the oldest of them was taken. The gate counts it as lag.
+CREATE TABLE spills (
+  receiver TEXT PRIMARY KEY,
+  since REAL NOT NULL
 );
 
 -- Messages of segment.invalid that were appended again.

@@ -1,7 +1,7 @@
 """Sends: what reactors sent, so that it is sent once. Keyed hashes, with an age: nobody can be found by them."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from stream.store.database import Database, Transaction
 
@@ -20,25 +20,30 @@ class Sends:
         text = SEPARATOR.join((processor, message_id, subject, str(number)))
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
 
-    async def among(self, tx: Transaction, hashes: Collection[str]) -> set[str]:
-        """Those that were sent."""
+    async def among(self, tx: Transaction, hashes: Sequence[str]) -> list[bool]:
+        """Of each: was it sent?"""
         found = await tx.all(f"SELECT hash FROM sends WHERE {self._db.among('hash')}", self._db.listed(hashes))
-        return {hashed for (hashed,) in found}
+        sent = {hashed for (hashed,) in found}
+        return [hashed in sent for hashed in hashes]
 
     async def add(self, tx: Transaction, hashes: Collection[str], now: float) -> None:
         """They were."""
         # One statement: in a transaction's thread each one has to wait for a busy loop.
         await tx.run(
-            "INSERT INTO sends (hash, time) SELECT value, ? FROM json_each(?) WHERE true ON CONFLICT DO NOTHING",
-            *(now, self._db.listed(hashes)),
+            "INSERT INTO sends (hash, time) SELECT asked.value, CAST(? AS DOUBLE PRECISION)"
+            f" FROM {self._db.each('asked')} WHERE true ON CONFLICT DO NOTHING",
+            *(now, self._db.listed(sorted(hashes))),
         )
 
     async def purge(self, before: float, limit: int = 10_000) -> int:
         """Forgets some of what was sent before then; how many."""
-        async with self._db.write(durable=False) as tx:
-            return await tx.run(
+        return await self._db.writing(
+            lambda tx: tx.run(
                 "DELETE FROM sends WHERE hash IN (SELECT hash FROM sends WHERE time < ? LIMIT ?)", before, limit
-            )
+            ),
+            durable=False,
+            beside=True,
+        )
 
     async def named(self, tx: Transaction, destination: str, address: str, subject: str) -> bool:
         """Is it noted that this destination may know the subject by this address, from a reactor?"""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,32 +22,7 @@ _CHECKPOINT_PAGES = 4_000  # 16 MB: a batch of projections writes about 4 MB (fa
 
 
 class SqliteTransaction:
-    """One transaction; each statement runs in the connection's thread, the first one with the BEGIN: every visit to a
-    thread makes a busy loop wait for it."""
-
-    def __init__(self, thread: "_Thread", begin: Callable[[sqlite3.Connection], None]) -> None:
-        self.begun = False
-        self._thread = thread
-        self._begin = begin
-
-    async def all(self, sql: str, *params: Any) -> list[Row]:
-        return await self._call(_all, sql, params)
-
-    async def run(self, sql: str, *params: Any) -> int:
-        return await self._call(_run, sql, params)
-
-    async def many(self, sql: str, rows: Iterable[Row]) -> int:
-        return await self._call(_many, sql, rows)
-
-    def _call(self, function: Callable[..., T], *args: Any) -> Coroutine[Any, Any, T]:
-        if self.begun:
-            return self._thread.call(function, *args)
-        self.begun = True
-        return self._thread.call(_first, self._begin, function, *args)
-
-
-class SqliteBody:
-    """One transaction of a body that runs in the connection's thread: each statement is done when it is awaited."""
+    """An open transaction, in the connection's thread: each statement is done when it is awaited."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -61,9 +36,14 @@ class SqliteBody:
     async def many(self, sql: str, rows: Iterable[Row]) -> int:
         return _many(self._connection, sql, rows)
 
+    async def alone(self) -> None:
+        pass  # it is
+
 
 class SqliteDatabase:
     """A file. Several processes may open it; one of them at a time writes."""
+
+    locking = ""  # one at a time writes
 
     def __init__(self, writer: "_Thread", reader: "_Thread") -> None:
         self._writer = writer
@@ -78,17 +58,9 @@ class SqliteDatabase:
         async with _Thread.open(path, "store-write") as writer, _Thread.open(path, "store-read") as reader:
             yield cls(writer, reader)
 
-    @contextlib.asynccontextmanager
-    async def write(self, durable: bool = True) -> AsyncIterator[SqliteTransaction]:
-        async with self._writing, self._transaction(self._writer, _begin_durable if durable else _begin_fast) as tx:
-            yield tx
-
-    @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[SqliteTransaction]:
-        async with self._reading, self._transaction(self._reader, _begin_read) as tx:
-            yield tx
-
-    async def writing(self, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
+    async def writing(
+        self, body: Callable[[Transaction], Awaitable[T]], durable: bool = True, beside: bool = False
+    ) -> T:
         async with self._writing:
             return await self._writer.call(_whole, _begin_durable if durable else _begin_fast, body)
 
@@ -99,22 +71,23 @@ class SqliteDatabase:
     def among(self, column: str) -> str:
         return f"{column} IN (SELECT value FROM json_each(?))"
 
+    def each(self, name: str) -> str:
+        return f"json_each(?) AS {name}"
+
     def listed(self, values: Iterable[str]) -> str:
         return msgspec.json.encode(list(values)).decode()
 
-    @contextlib.asynccontextmanager
-    async def _transaction(
-        self, thread: "_Thread", begin: Callable[[sqlite3.Connection], None]
-    ) -> AsyncIterator[SqliteTransaction]:
-        try:
-            tx = SqliteTransaction(thread, begin)
-            yield tx
-            if tx.begun:
-                await thread.call(_commit)
-        except BaseException:
-            # The thread takes calls in order: this runs after whatever was cancelled.
-            await asyncio.shield(thread.call(_rollback))
-            raise
+    async def has(self, tx: Transaction, table: str) -> bool:
+        return bool(await tx.all("SELECT 1 FROM sqlite_master WHERE name = ?", table))
+
+    async def restart_ids(self) -> None:
+        pass  # they follow the largest
+
+    def ddl(self, statement: str) -> str:
+        return statement
+
+    def views(self) -> tuple[str, ...]:
+        return ()
 
 
 class _Thread:
@@ -174,13 +147,6 @@ def _named(function: Callable[..., T], connection: sqlite3.Connection, args: tup
         raise StoreError(f"state file: {error}") from error
 
 
-def _first(
-    connection: sqlite3.Connection, begin: Callable[[sqlite3.Connection], None], function: Callable[..., T], *args: Any
-) -> T:
-    begin(connection)
-    return function(connection, *args)
-
-
 def _whole(
     connection: sqlite3.Connection,
     begin: Callable[[sqlite3.Connection], None],
@@ -188,7 +154,7 @@ def _whole(
 ) -> T:
     try:
         begin(connection)
-        done = _result(body(SqliteBody(connection)))
+        done = _result(body(SqliteTransaction(connection)))
         _commit(connection)
         return done
     except BaseException:

@@ -32,7 +32,8 @@ class Walks:
 
     async def ask(self, processor: str, who: str, everything: bool, now: float) -> int:
         """Asks for a walk; its number. One that was asked for and has not begun is the same."""
-        async with self._db.write() as tx:
+
+        async def write(tx: Transaction) -> int:
             found = await tx.all(
                 "SELECT id FROM walks WHERE processor = ? AND state = 'open' AND everything = ? AND after = ''",
                 processor,
@@ -47,31 +48,39 @@ class Walks:
             )
             return int((await tx.all("SELECT max(id) FROM walks"))[0][0])
 
+        return await self._db.writing(write)
+
     async def get(self, number: int) -> Walk | None:
         """One walk, as it is now."""
-        async with self._db.read() as tx:
-            return next(iter(await self._those(tx, "id = ?", number)), None)
+        return next(iter(await self._db.reading(lambda tx: self._those(tx, "id = ?", number))), None)
 
     async def next(self, processor: str) -> tuple[Walk | None, float | None]:
         """The walk that is to be made or gone on with; and when the last one ended (None: there was none)."""
-        async with self._db.read() as tx:
+
+        async def read(tx: Transaction) -> tuple[Walk | None, float | None]:
             those = await self._those(tx, "processor = ? AND state = 'open' ORDER BY id LIMIT 1", processor)
             ((last,),) = await tx.all(
                 "SELECT max(finished) FROM walks WHERE processor = ? AND state = 'done'", processor
             )
-        return next(iter(those), None), last
+            return next(iter(those), None), last
+
+        return await self._db.reading(read)
 
     async def advance(self, walk: Walk) -> None:
         """Keeps how far it is. Losing it repeats a page."""
-        async with self._db.write(durable=False) as tx:
-            await tx.run(
+        await self._db.writing(
+            lambda tx: tx.run(
                 "UPDATE walks SET after = ?, seen = ?, differed = ?, failed = ? WHERE id = ?",
                 *(walk.after, walk.seen, walk.differed, walk.failed, walk.id),
-            )
+            ),
+            durable=False,
+            beside=True,
+        )
 
     async def finish(self, walk: Walk, now: float) -> None:
         """It has seen everybody, and names nobody any more. Only the last of each sync are kept."""
-        async with self._db.write() as tx:
+
+        async def write(tx: Transaction) -> None:
             await tx.run(
                 "UPDATE walks SET state = 'done', finished = ?, after = '', seen = ?, differed = ?, failed = ?"
                 " WHERE id = ?",
@@ -82,6 +91,8 @@ class Walks:
                 " WHERE processor = ?1 AND state = 'done' ORDER BY id DESC LIMIT ?2)",
                 *(walk.processor, _KEPT),
             )
+
+        await self._db.writing(write)
 
     async def page(self, tx: Transaction, after: str, limit: int) -> list[str]:
         """The next subjects, in order: all of whom there are facts or links, or any destination was told."""
@@ -109,4 +120,5 @@ _SOURCES = [
     *("SELECT subject FROM rows WHERE tbl = ? AND subject > ? ORDER BY subject LIMIT ?" for _ in facts.TABLES),
     *(f"SELECT DISTINCT {of} WHERE {of.split()[0]} > ? ORDER BY 1 LIMIT ?" for of in _OTHERS),
 ]
-_PAGE = f"SELECT subject FROM ({' UNION '.join(f'SELECT * FROM ({one})' for one in _SOURCES)}) ORDER BY subject LIMIT ?"
+_EVERY = " UNION ".join(f"SELECT * FROM ({one}) AS s{number}" for number, one in enumerate(_SOURCES))
+_PAGE = f"SELECT subject FROM ({_EVERY}) AS every ORDER BY subject LIMIT ?"

@@ -1,13 +1,20 @@
 """The stores that the contract is tested on, and the work that the tests give them."""
 
+import asyncio
+import threading
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
+import pytest
+
 from stream.config import IdentityConfig
 from stream.core.sheet import Changes, Key
 from stream.message import Delivery, Message, Partition
+from stream.places import StoreConfig
 from stream.store import Store, Work
 from stream.store.database import Database, Row, Transaction
 from stream.store.erasing import identifiers
@@ -17,7 +24,9 @@ from stream.store.marks import Mark
 TRACK = Partition("segment.track", 0)
 OTHER = Partition("segment.track", 1)
 LOG = "log-1"
+LOGS = dict.fromkeys(("segment.page", TRACK.topic), LOG)
 T = TypeVar("T")
+Body = Callable[[Transaction], Awaitable[T]]
 
 
 class Embedded:
@@ -29,10 +38,76 @@ class Embedded:
     def open(self, **identity: Any) -> AbstractAsyncContextManager[Store]:
         return Store.open(f"sqlite:{self.path}", IdentityConfig(**identity))
 
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator["Embedded"]:
+        """Another store, empty."""
+        folder = self.path.parent / uuid.uuid4().hex
+        folder.mkdir()
+        yield Embedded(folder)
 
-T = TypeVar("T")
 
-KINDS: dict[str, Callable[[Path], Embedded]] = {"sqlite": Embedded}
+class OnPostgres:
+    """Schemas of a test's own on a real server."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._name = f"test_{uuid.uuid4().hex[:12]}"
+        self.url = f"{server}{'&' if '?' in server else '?'}search_path={self._name}"
+
+    @asynccontextmanager
+    async def made(self) -> AsyncIterator["OnPostgres"]:
+        """It is empty at first, and gone afterwards."""
+        connection = await asyncpg.connect(self._server)
+        try:
+            await connection.execute(f"CREATE SCHEMA {self._name}")
+            yield self
+            await connection.execute(f"SET client_min_messages = error; DROP SCHEMA {self._name} CASCADE")
+        finally:
+            await connection.close()
+
+    def another(self) -> AbstractAsyncContextManager["OnPostgres"]:
+        """Another store, empty."""
+        return OnPostgres(self._server).made()
+
+    def open(self, **identity: Any) -> AbstractAsyncContextManager[Store]:
+        return Store.open(StoreConfig(url=self.url, connections=4), IdentityConfig(**identity))
+
+
+Kind = Embedded | OnPostgres
+KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+
+
+@asynccontextmanager
+async def store_of(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kind]:
+    """The store that a test's parameter names."""
+    if request.param == "sqlite":
+        yield Embedded(tmp_path)
+        return
+    async with OnPostgres(request.getfixturevalue("postgres_server")).made() as kind:
+        yield kind
+
+
+class Pause:
+    """A place in the body of a transaction, which waits there until it is let go, on whatever thread it runs."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._gone_on = threading.Event()
+
+    async def pass_through(self) -> None:
+        self._reached.set()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a thread of the database's
+            self._gone_on.wait(10.0)
+        else:
+            await asyncio.to_thread(self._gone_on.wait, 10.0)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._reached.wait, 10.0)
+
+    def let_go(self) -> None:
+        self._gone_on.set()
 
 
 class Watched:
@@ -45,23 +120,11 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._db, name)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        async with self._db.read() as tx:
-            yield WatchedTransaction(self, tx)
+    async def reading(self, body: Body[T]) -> T:
+        return await self._db.reading(lambda tx: body(WatchedTransaction(self, tx)))
 
-    @asynccontextmanager
-    async def write(self, durable: bool = True) -> AsyncIterator[Transaction]:
-        async with self._db.write(durable) as tx:
-            yield WatchedTransaction(self, tx)
-
-    async def reading(self, body: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self.read() as tx:
-            return await body(tx)
-
-    async def writing(self, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
-        async with self.write(durable) as tx:
-            return await body(tx)
+    async def writing(self, body: Body[T], durable: bool = True, beside: bool = False) -> T:
+        return await self._db.writing(lambda tx: body(WatchedTransaction(self, tx)), durable, beside)
 
 
 class WatchedTransaction:
@@ -82,10 +145,13 @@ class WatchedTransaction:
         self._watched.statements += 1
         return await self._tx.many(sql, rows)
 
+    async def alone(self) -> None:
+        await self._tx.alone()
+
 
 async def claimed(store: Store, processor: str = "p", *partitions: Partition) -> dict[Partition, int]:
     """New claims of a processor on these partitions, or on TRACK."""
-    found = await store.positions.claim(processor, dict.fromkeys(partitions or (TRACK,), 0), LOG)
+    found = await store.positions.claim(processor, dict.fromkeys(partitions or (TRACK,), 0), LOGS)
     return {partition: claim for partition, (_, claim, _) in found.items()}
 
 
@@ -111,16 +177,14 @@ async def values(store: Store, *keys: Key) -> list[str | None]:
 
 async def mark(store: Store, *wanted: tuple[str, str], processor: str = "p") -> list[Mark]:
     """Marks subjects with facets."""
-    async with store.db.write() as tx:
-        return await store.marks.add(tx, processor, wanted)
+    return await store.db.writing(lambda tx: store.marks.add(tx, processor, wanted))
 
 
 async def clear(
     store: Store, marks: Sequence[Mark], published: Mapping[str, int] | None = None, nulled: Collection[str] = ()
 ) -> None:
     """Clears marks of "p", as its publisher does."""
-    async with store.db.write() as tx:
-        await store.marks.clear(tx, "p", marks, dict(published or {}), nulled)
+    await store.db.writing(lambda tx: store.marks.clear(tx, "p", marks, dict(published or {}), nulled))
 
 
 async def link(store: Store, *pairs: tuple[str, str, float], processor: str = "p") -> list[Mark]:
@@ -143,31 +207,32 @@ async def forget(
 async def erase(store: Store, request: str, left: str | None = None) -> int:
     """Erases what a request is about, as the eraser does; each row is pruned to `left`."""
     tables = await store.tables()
-    async with store.db.write() as tx:
+
+    async def write(tx):
         grave = await store.erasing.grave(tx, request)
         rows = await store.erasing.rows(tx, grave, tables)
         named = identifiers((table, value) for table, _, _, value in rows)
         await store.deletions.collect(tx, request, grave.subjects, named, 2_000.0)
         erased = await store.erasing.erase(tx, grave, rows, lambda table, value, time: left)
         await store.deletions.erased(tx, request, erased)
+        return erased
+
+    erased = await store.db.writing(write)
     return erased
 
 
 async def components(store: Store, *subjects: str) -> dict[str, tuple[str, ...]]:
     """The subjects of each subject's person."""
-    async with store.db.read() as tx:
-        found = await store.people.components(tx, subjects)
+    found = await store.db.reading(lambda tx: store.people.components(tx, subjects))
     return {subject: component.subjects for subject, component in found.items()}
 
 
 async def tombstones(store: Store, *subjects: str) -> dict[str, float]:
-    async with store.db.read() as tx:
-        return await store.people.tombstones(tx, subjects)
+    return await store.db.reading(lambda tx: store.people.tombstones(tx, subjects))
 
 
 async def hold(store: Store, *held: Held) -> None:
-    async with store.db.write() as tx:
-        await store.held.add(tx, held)
+    await store.db.writing(lambda tx: store.held.add(tx, held))
 
 
 def dead(subject: str = "user:1", time: float = 5.0, offset: int = 0, **more: Any) -> Held:

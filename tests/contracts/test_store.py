@@ -8,14 +8,29 @@ from stream.core.sheet import Changes
 from stream.errors import ClaimLost, Conflict
 from stream.message import Partition
 from stream.store import Work
-from tests.contracts.stores import KINDS, LOG, OTHER, TRACK, claimed, clear, dead, forget, mark, put, values
+from tests.contracts.stores import (
+    KINDS,
+    LOG,
+    LOGS,
+    OTHER,
+    TRACK,
+    claimed,
+    clear,
+    dead,
+    forget,
+    mark,
+    put,
+    store_of,
+    values,
+)
 
 ROW, SECOND = ("t", "user:1"), ("t", "user:2")
 
 
 @pytest.fixture(params=KINDS)
-def kind(request, tmp_path):
-    return KINDS[request.param](tmp_path)
+async def kind(request, tmp_path):
+    async with store_of(request, tmp_path) as kind:
+        yield kind
 
 
 @pytest.fixture
@@ -93,8 +108,7 @@ async def test_a_conflict_leaves_no_mark_link_held_delivery_or_request_to_delete
     assert await store.marks.open("p") == []
     assert await store.held.page() == []
     assert await store.deletions.every() == []
-    async with store.db.read() as tx:
-        assert await tx.all("SELECT 1 FROM links") == []
+    assert await store.db.reading(lambda tx: tx.all("SELECT 1 FROM links")) == []
 
 
 async def test_an_older_claim_writes_nothing(store):
@@ -126,9 +140,9 @@ async def test_claims_of_processors_are_their_own(store):
 
 
 async def test_a_claim_answers_with_the_position_and_the_log_it_counts_in(store):
-    assert await store.positions.claim("p", {TRACK: 40}, LOG) == {TRACK: (40, 1, LOG)}
+    assert await store.positions.claim("p", {TRACK: 40}, LOGS) == {TRACK: (40, 1, LOG)}
     await put(store, {TRACK: 1}, {}, positions={TRACK: 50})
-    found = await store.positions.claim("p", {TRACK: 45, OTHER: 3}, "another")
+    found = await store.positions.claim("p", {TRACK: 45, OTHER: 3}, {TRACK.topic: "another"})
     assert found == {TRACK: (50, 2, LOG), OTHER: (3, 1, "another")}
 
 
@@ -168,8 +182,10 @@ async def test_a_revision_never_repeats_after_reopening(kind):
 async def test_which_keys_hold_a_published_value_is_kept_until_they_are_nulled(store):
     await clear(store, [], {"user:1": 1, "user:2": 2})
     await clear(store, [], {"user:3": 3}, {"user:1"})
-    async with store.db.read() as tx:
-        assert await store.marks.has_value(tx, ["user:1", "user:2", "user:3", "user:4"]) == {"user:2", "user:3"}
+    assert await store.db.reading(lambda tx: store.marks.has_value(tx, ["user:1", "user:2", "user:3", "user:4"])) == {
+        "user:2",
+        "user:3",
+    }
 
 
 async def test_open_marks_come_in_pages_the_oldest_first(store):
@@ -193,5 +209,5 @@ async def test_positions_that_retention_counts_on_are_those_of_every_processor_i
     claims = await claimed(store, "p", TRACK, OTHER)
     await put(store, claims, {}, positions={TRACK: 7})
     await claimed(store, "q", Partition("segment.page", 0))
-    await store.positions.claim("r", {TRACK: 5}, "another log")
+    await store.positions.claim("r", {TRACK: 5}, {TRACK.topic: "another log"})
     assert await store.positions.synced(LOG) == {"p": {TRACK: 7, OTHER: 0}, "q": {Partition("segment.page", 0): 0}}

@@ -16,6 +16,7 @@ from tests.contracts.stores import (
     hold,
     link,
     put,
+    store_of,
     tombstones,
     values,
 )
@@ -24,8 +25,9 @@ A, U, V, W = "anon:1", "user:1", "user:2", "user:3"
 
 
 @pytest.fixture(params=KINDS)
-def kind(request, tmp_path):
-    return KINDS[request.param](tmp_path)
+async def kind(request, tmp_path):
+    async with store_of(request, tmp_path) as kind:
+        yield kind
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ async def test_a_file_of_another_schema_is_refused_by_name_and_left_as_it_was(ki
     await closed(kind)
     change(kind.path, f"UPDATE meta SET value = '{schema}' WHERE key = 'schema'")
     before = kind.path.read_bytes()
-    with pytest.raises(SchemaMismatch, match=f"schema {schema}, this version of stream reads and writes schema 2"):
+    with pytest.raises(SchemaMismatch, match=f"schema {schema}, this version of stream reads and writes schema 3"):
         async with kind.open():
             pass
     assert kind.path.read_bytes() == before

@@ -4,17 +4,18 @@ import asyncio
 
 import pytest
 
-from stream.errors import Conflict
+from stream.errors import ClaimLost, Conflict
 from stream.store import Work
 from stream.store.lanes import Lane
-from tests.contracts.stores import KINDS, TRACK, claimed, dead, hold, put, values
+from tests.contracts.stores import KINDS, LOG, LOGS, TRACK, Pause, claimed, dead, hold, put, store_of, values
 
 ROW = ("t", "user:1")
 
 
 @pytest.fixture(params=KINDS)
-def kind(request, tmp_path):
-    return KINDS[request.param](tmp_path)
+async def kind(request, tmp_path):
+    async with store_of(request, tmp_path) as kind:
+        yield kind
 
 
 @pytest.fixture
@@ -35,13 +36,15 @@ async def test_a_held_delivery_is_read_back_whole(store):
 async def test_what_failed_again_counts_its_attempts_and_what_left_is_gone(store):
     await hold(store, dead())
     (held,) = await store.held.page()
-    async with store.db.write() as tx:
-        await store.held.fail(tx, held.id, "other", "trace")
+    await store.db.writing(lambda tx: store.held.fail(tx, held.id, "other", "trace"))
     again = await store.held.get(held.id)
     assert again is not None and (again.attempts, again.reason, again.trace) == (2, "other", "trace")
-    async with store.db.write() as tx:
+
+    async def write(tx):
         assert await store.held.remove(tx, held.id)
         assert not await store.held.remove(tx, held.id)
+
+    await store.db.writing(write)
     assert await store.held.page() == []
 
 
@@ -91,10 +94,13 @@ async def test_lanes_are_told_by_when_they_are_due_with_what_waits_in_each(store
         dead(offset=4, processor="q", lane="c"),
     )
     lanes = [lane("a", 9.0), lane("b", 8.0, reason="other"), lane("c", 7.0)]
-    async with store.db.write() as tx:
+
+    async def write(tx):
         for one in lanes:
             await store.lanes.put(tx, "q", one)
         await store.lanes.put(tx, "p", lane("a", 5.0))
+
+    await store.db.writing(write)
     found = await store.lanes.page("q", None, 10)
     assert [one.lane for one in found] == lanes[::-1]
     assert [(one.lane.name, one.waiting, one.first) for one in found] == [("c", 0, 5), ("b", 1, 4), ("a", 2, 2)]
@@ -164,14 +170,13 @@ async def test_tables_are_known_from_then_on_whoever_registered_them(kind):
         assert sorted(await store.tables()) == ["t", "t@2", "u"]
 
 
-async def test_the_hash_of_a_subject_is_the_same_after_reopening_and_another_in_another_store(kind, tmp_path):
+async def test_the_hash_of_a_subject_is_the_same_after_reopening_and_another_in_another_store(kind):
     async with kind.open() as store:
         hashed = store.people.hash("user:1")
         assert "user" not in hashed and hashed != store.people.hash("anon:1")
     async with kind.open() as store:
         assert store.people.hash("user:1") == hashed
-    (tmp_path / "other").mkdir()
-    async with type(kind)(tmp_path / "other").open() as store:
+    async with kind.another() as other, other.open() as store:
         assert store.people.hash("user:1") != hashed
 
 
@@ -181,11 +186,20 @@ async def test_what_one_process_writes_another_reads_at_the_same_time(kind):
         await put(writing, claims, {ROW: "1"}, positions={TRACK: 1}, held=[dead()])
         assert await values(beside, ROW) == ["1"]
         (held,) = await beside.held.page()
-        async with writing.db.write() as tx:
+
+        pause = Pause()
+
+        async def write(tx):
             await writing.positions.advance(tx, "p", {TRACK: 2}, {})
-            assert (await beside.positions.all())["p"] == {TRACK: 1}  # a reader waits for nobody, and sees no half
-        async with beside.db.write() as tx:
-            assert await beside.held.remove(tx, held.id)
+            await pause.pass_through()
+
+        task = asyncio.create_task(writing.db.writing(write))
+        await pause.reached()
+        assert (await beside.positions.all())["p"] == {TRACK: 1}  # a reader waits for nobody, and sees no half
+        pause.let_go()
+        await task
+        assert (await beside.positions.all())["p"] == {TRACK: 2}
+        assert await beside.db.writing(lambda tx: beside.held.remove(tx, held.id))
         assert await writing.held.page() == []
 
 
@@ -208,19 +222,40 @@ async def test_two_processes_that_write_the_same_row_do_not_lose_an_update(kind)
         assert await values(one, ROW) == ["30"]
 
 
-async def test_a_transaction_that_is_cut_off_leaves_nothing_and_the_next_one_runs(store):
-    written = asyncio.Event()
+async def test_a_transaction_that_is_cut_off_is_whole_or_not_at_all_and_the_next_one_runs(store):
+    pause = Pause()
 
-    async def cut():
-        async with store.db.write() as tx:
-            await tx.run("INSERT INTO meta (key, value) VALUES ('table:cut', '')")
-            written.set()
-            await asyncio.Event().wait()
+    async def write(tx):
+        await tx.run("INSERT INTO meta (key, value) VALUES ('table:cut', '')")
+        await pause.pass_through()
+        await tx.run("INSERT INTO meta (key, value) VALUES ('table:off', '')")
 
-    task = asyncio.create_task(cut())
-    await asyncio.wait([task, asyncio.create_task(written.wait())], return_when=asyncio.FIRST_COMPLETED)
+    task = asyncio.create_task(store.db.writing(write))
+    await pause.reached()
     task.cancel()
+    pause.let_go()
     with pytest.raises(asyncio.CancelledError):
         await task
     await store.register(["t"])
-    assert await store.tables() == ["t"]
+    assert sorted(await store.tables()) in (["cut", "off", "t"], ["t"])
+
+
+async def test_who_is_put_elsewhere_loses_its_claim_and_is_not_caught_up(store):
+    claims = await claimed(store, "p")
+    await put(store, claims, {ROW: "1"}, positions={TRACK: 7})
+    await store.positions.place("p", {TRACK: 3}, LOGS)
+    assert await store.positions.places("p") == {TRACK: (3, LOG)}
+    with pytest.raises(ClaimLost):
+        await put(store, claims, {ROW: "2"}, positions={TRACK: 8})
+    assert await store.positions.claim("p", {TRACK: 0}, LOGS) == {TRACK: (3, 3, LOG)}
+
+
+async def test_what_is_held_of_a_log_that_is_gone_takes_no_offset_of_the_next(store):
+    await claimed(store, "p")
+    await hold(store, dead())
+    await store.positions.place("p", {TRACK: 0}, LOGS)
+    assert [one.delivery.offset for one in await store.held.page()] == [0]  # of this log: it is not done again
+    await store.positions.place("p", {TRACK: 0}, {TRACK.topic: "another"})
+    await hold(store, dead())  # else it would be taken for the first one
+    assert len(await store.held.page()) == 2
+    assert 0 in {one.delivery.offset for one in await store.held.page()}

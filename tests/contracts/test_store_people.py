@@ -1,20 +1,22 @@
 """The contract of the store on people: links, who is one person, tombstones, requests to delete, erasure."""
 
 import itertools
+from contextlib import asynccontextmanager
 
 import pytest
 
 from stream.core.sheet import Changes
 from stream.store import Work
-from tests.contracts.stores import KINDS, Watched, components, erase, forget, link, tombstones
+from tests.contracts.stores import KINDS, Watched, components, erase, forget, link, store_of, tombstones
 
 A, B, K = "anon:1", "anon:2", "anon:kiosk"
 U, V, W = "user:1", "user:2", "user:3"
 
 
 @pytest.fixture(params=KINDS)
-def kind(request, tmp_path):
-    return KINDS[request.param](tmp_path)
+async def kind(request, tmp_path):
+    async with store_of(request, tmp_path) as kind:
+        yield kind
 
 
 @pytest.fixture
@@ -26,19 +28,17 @@ async def store(kind):
 @pytest.fixture
 async def fresh(kind):
     """Opens stores one after another, each empty."""
-    folders = itertools.count()
 
-    def another(**identity):
-        folder = kind.path.parent / str(next(folders))
-        folder.mkdir()
-        return type(kind)(folder).open(**identity)
+    @asynccontextmanager
+    async def another(**identity):
+        async with kind.another() as other, other.open(**identity) as store:
+            yield store
 
     return another
 
 
 async def pairs(store):
-    async with store.db.read() as tx:
-        found = await tx.all("SELECT subject, other, first, last FROM links")
+    found = await store.db.reading(lambda tx: tx.all("SELECT subject, other, first, last FROM links"))
     return {(subject, other): (first, last) for subject, other, first, last in found}
 
 
@@ -155,8 +155,7 @@ async def test_what_is_older_is_no_link_and_what_is_younger_links_again_from_its
     await forget(store, U, 5.0)
     assert await components(store, A) == {A: (A,)}
     await link(store, (A, U, 7.0))
-    async with store.db.read() as tx:
-        component = (await store.people.components(tx, [A]))[A]
+    component = (await store.db.reading(lambda tx: store.people.components(tx, [A])))[A]
     assert (component.subjects, component.links) == ((A, U), {A: (U, 5.0)})
 
 
@@ -173,8 +172,9 @@ NOBODY = [(A, "user:null"), (A, "user:Anonymous"), ("anon:-1", U), ("anon:000000
 
 
 async def unlinked(store):
-    async with store.db.read() as tx:
-        return [(one.subject, one.other, one.why) for one in await store.people.unlinked(tx, 100)]
+    return [
+        (one.subject, one.other, one.why) for one in await store.db.reading(lambda tx: store.people.unlinked(tx, 100))
+    ]
 
 
 @pytest.mark.parametrize("pair", NOBODY)
@@ -195,16 +195,18 @@ async def test_an_erasure_removes_a_refused_pair_without_a_tie_and_it_is_not_lis
     assert await unlinked(store) == [(B, "user:nULL", "refused")]
     await erase(store, "r1")
     await link(store, (*pair, 2.0))  # late: it names somebody who was deleted
-    async with store.db.read() as tx:
+
+    async def read(tx):
         assert await tx.all("SELECT subject, other FROM refused") == [(B, "user:nULL")]
         assert await tx.all("SELECT count(*) FROM ties") == [(0,)]
+
+    await store.db.reading(read)
 
 
 async def test_refused_pairs_take_nobody_s_room_and_stay_bounded(store):
     await link(store, *[(f"anon:{n}", "user:null", float(n)) for n in range(1, 9)])
     await link(store, *[("anon:null", f"user:{n}", float(n)) for n in range(1, 9)])
-    async with store.db.read() as tx:
-        assert await tx.all("SELECT count(*) FROM refused") == [(6,)]
+    assert await store.db.reading(lambda tx: tx.all("SELECT count(*) FROM refused")) == [(6,)]
     await link(store, (A, U, 1.0), (B, U, 2.0), (A, V, 3.0))
     assert await components(store, U) == {U: (A, B, U)}
 

@@ -9,7 +9,7 @@ from stream.facts import Profile
 from stream.store import Work
 from stream.store.confirmed import Told
 from stream.store.deletions import UNSUPPORTED
-from tests.contracts.stores import KINDS, TRACK, claimed, dead, erase, forget, hold, link, put
+from tests.contracts.stores import KINDS, TRACK, claimed, dead, erase, forget, hold, link, put, store_of
 
 A, U, V = "anon:9", "user:1", "user:2"
 ANN, BOB = "email:ann@b.c", "email:bob@b.c"
@@ -19,8 +19,9 @@ TOLD = Told(
 
 
 @pytest.fixture(params=KINDS)
-def kind(request, tmp_path):
-    return KINDS[request.param](tmp_path)
+async def kind(request, tmp_path):
+    async with store_of(request, tmp_path) as kind:
+        yield kind
 
 
 @pytest.fixture
@@ -32,23 +33,21 @@ async def store(kind):
 
 
 async def told(store, *rows):
-    async with store.db.write() as tx:
-        await store.confirmed.doubt(tx, rows)
+    await store.db.writing(lambda tx: store.confirmed.doubt(tx, rows))
 
 
 async def keys(store, destination, *addresses):
-    async with store.db.read() as tx:
-        return [one.key for one in await store.confirmed.about(tx, destination, [U, V], addresses)]
+    return [
+        one.key for one in await store.db.reading(lambda tx: store.confirmed.about(tx, destination, [U, V], addresses))
+    ]
 
 
 async def open_at(store, destination, *subjects):
-    async with store.db.read() as tx:
-        return await store.deletions.open_at(tx, destination, subjects or [U])
+    return await store.db.reading(lambda tx: store.deletions.open_at(tx, destination, subjects or [U]))
 
 
 async def settle(store, destination, *addresses, outcome="deleted", now=3_000.0):
-    async with store.db.write() as tx:
-        return await store.deletions.settled(tx, destination, addresses, outcome, now)
+    return await store.db.writing(lambda tx: store.deletions.settled(tx, destination, addresses, outcome, now))
 
 
 async def named(store, *addresses):
@@ -130,8 +129,12 @@ async def test_a_request_is_done_once_all_destinations_are_and_then_only_receipt
     assert (done.state, done.subjects, done.outstanding) == ("done", (), {})
     assert await receipts(store) == {("crm", ANN): "deleted", ("ads", "user_id:1"): "deleted"}
     assert {one.time for one in done.receipts} == {3_000.0}
-    async with store.db.read() as tx:
-        assert await tx.all("SELECT 1 FROM deletion_addresses UNION ALL SELECT 1 FROM identifiers") == []
+    assert (
+        await store.db.reading(
+            lambda tx: tx.all("SELECT 1 FROM deletion_addresses UNION ALL SELECT 1 FROM identifiers")
+        )
+        == []
+    )
 
 
 async def test_on_whose_behalf_a_deleted_address_was_told_is_named_to_be_told_anew(store):
@@ -205,13 +208,15 @@ async def test_whoever_waits_for_a_destination_is_found_though_nothing_else_is_l
         await told(store, structs.replace(TOLD, subject=subject, address=(ANN, BOB)[number]))
         await forget(store, subject, 5.0, f"r{number}")
         await erased(store, f"r{number}")
-    async with store.db.read() as tx:
+
+    async def read(tx):
         assert await store.deletions.waiting_at(tx, "crm", limit=1) == [U]
         assert await store.deletions.waiting_at(tx, "crm", after=U) == [V]
         assert await store.deletions.waiting_at(tx, "mail") == []
+
+    await store.db.reading(read)
     await settle(store, "crm", ANN)
-    async with store.db.read() as tx:
-        assert await store.deletions.waiting_at(tx, "crm") == [V]
+    assert await store.db.reading(lambda tx: store.deletions.waiting_at(tx, "crm")) == [V]
 
 
 async def test_what_is_unfinished_for_long_is_overdue_at_the_destinations_that_have_not_deleted(store):
@@ -229,8 +234,7 @@ async def test_an_erasure_leaves_the_identifiers_that_are_younger(store):
     await forget(store, U, 5.0)
     younger = Profile(7.0, 7.0, identifiers={BOB: Register(True, 7.0, 7.0, "m")})
     await erased(store, left=json.encode(younger).decode())
-    async with store.db.read() as tx:
-        assert await store.identifiers.of(tx, [U]) == {U: {BOB}}
+    assert await store.db.reading(lambda tx: store.identifiers.of(tx, [U])) == {U: {BOB}}
 
 
 async def test_a_lane_goes_with_the_last_delivery_that_waits_in_it(store):
@@ -239,15 +243,19 @@ async def test_a_lane_goes_with_the_last_delivery_that_waits_in_it(store):
 
     await hold(store, waiting(U, 0), dead(V, 5.0, 1, lane="shared"), waiting(V, 2), dead(U, 9.0, 3, lane=U))
     await hold(store, structs.replace(waiting(A, 4), lane="shared"))
-    async with store.db.write() as tx:
-        await tx.many(
+    await store.db.writing(
+        lambda tx: tx.many(
             "INSERT INTO lanes (processor, lane, topic, part, attempts, due, reason, since)"
             " VALUES ('p', ?, 'segment.track', 0, 1, 9.0, 'why', 1.0)",
             [(U,), (V,), ("shared",)],
         )
+    )
     for number, subject in enumerate((U, V)):
         await forget(store, subject, 5.0, f"r{number}")
         await erased(store, f"r{number}")
-    async with store.db.read() as tx:
+
+    async def read(tx):
         assert await tx.all("SELECT lane FROM lanes") == [("shared",)]
         assert await tx.all("SELECT subject, time FROM held ORDER BY id") == [(U, 9.0), (A, 5.0)]
+
+    await store.db.reading(read)

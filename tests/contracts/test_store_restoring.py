@@ -6,7 +6,7 @@ from stream.core.sheet import Changes
 from stream.errors import ClaimLost
 from stream.store.confirmed import Told
 from stream.store.restoring import REASON, restored
-from tests.contracts.stores import KINDS, TRACK, claimed, dead, hold, put
+from tests.contracts.stores import KINDS, TRACK, claimed, dead, hold, put, store_of
 
 TOLD = Told(
     destination="crm",
@@ -18,13 +18,16 @@ TOLD = Told(
 )
 
 
+@pytest.fixture(params=KINDS)
+async def kind(request, tmp_path):
+    async with store_of(request, tmp_path) as kind:
+        yield kind
+
+
 @pytest.fixture
-async def store(request, tmp_path):
-    async with KINDS[request.param](tmp_path).open() as store:
+async def store(kind):
+    async with kind.open() as store:
         yield store
-
-
-pytestmark = pytest.mark.parametrize("store", KINDS, indirect=True)
 
 
 async def ready(store):
