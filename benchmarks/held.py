@@ -10,7 +10,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +25,7 @@ from stream.app import App, tune
 from stream.log.sqlite import SqliteLog
 from stream.message import Delivery, Partition
 from stream.store import Held, Store
+from stream.store.database import Transaction
 from stream.store.lanes import Lane
 
 PROCESSOR, LANES = "forward.copy", 10_000  # as many as there are without a setting (max_held_lanes)
@@ -96,10 +98,13 @@ async def _fill(folder: Path, amount: int) -> None:
     ):
         for first in range(0, amount, _PAGE):
             page = list(_held(first, min(_PAGE, amount - first), amount))
-            async with store.db.write(durable=False) as tx:
-                await store.held.add(tx, page)
-                for one in page if first < LANES else ():
-                    await store.lanes.put(tx, PROCESSOR, _lane(one))
+            await store.db.writing(partial(_hold, store, page, first < LANES), durable=False)
+
+
+async def _hold(store: Store, page: Sequence[Held], lanes: bool, tx: Transaction) -> None:
+    await store.held.add(tx, page)
+    for one in page if lanes else ():
+        await store.lanes.put(tx, PROCESSOR, _lane(one))
 
 
 def _held(first: int, amount: int, every: int) -> Iterator[Held]:

@@ -25,9 +25,10 @@ from stream.connector import Limits
 from stream.core.register import Register
 from stream.errors import Dead
 from stream.facts import CATEGORIES, Consents, Membership, Memberships, Profile, Statement
-from stream.gate import ASKED, Gate
+from stream.gate import Gate
 from stream.log.sqlite import SqliteLog
 from stream.message import Delivery, Partition
+from stream.purpose import ASKED
 from stream.store import Store
 from stream.syncer import Means, Syncing
 from stream.telemetry import Metrics
@@ -106,8 +107,9 @@ async def _walked(around: Surroundings, walker: Walker, people: int) -> float:
     begun = time.perf_counter()
     await walker.step()
     took = time.perf_counter() - begun
-    async with around.store.db.read() as tx:
-        ((seen, differed),) = await tx.all("SELECT seen, differed FROM walks ORDER BY id DESC LIMIT 1")
+    ((seen, differed),) = await around.store.db.reading(
+        lambda tx: tx.all("SELECT seen, differed FROM walks ORDER BY id DESC LIMIT 1")
+    )
     assert (seen, differed) == (people, 0), (seen, differed)
     return people / took
 
@@ -141,7 +143,8 @@ def _selected(file: Path, people: int) -> float:
 
 async def _fill(store: Store, people: int) -> None:
     encode = msgspec.json.Encoder().encode
-    async with store.db.write() as tx:
+
+    async def write(tx):
         await tx.many("INSERT INTO caught_up (processor, time) VALUES (?, ?)", [(name, NOW) for name in ASKED])
         for first in range(0, people, 10_000):
             numbers = range(first, min(people, first + 10_000))
@@ -167,6 +170,8 @@ async def _fill(store: Store, people: int) -> None:
                 ],
             )
         await tx.run("ANALYZE")
+
+    await store.db.writing(write)
 
 
 def _rows(number: int) -> Iterator[tuple[str, Struct]]:

@@ -30,7 +30,8 @@ class Acting(Struct, frozen=True):
     async def open(cls, built: Built, config: Config, around: Surroundings) -> AsyncIterator["Acting"]:
         """Opens every destination, and makes one member of each sync and reactor in `built`. Raises ConfigError."""
         async with Client.open(built.limits, around.clock, around.metrics) as client:
-            gate, commits = Gate(around, config), Commits(around.store)
+            commits = Commits(around.store)
+            gate = Gate(around, config, commits.reads)
             spaces = {"", *(source.space for source in config.sources.values())}
             outside = Outside(client, gate, commits)
             runners = [

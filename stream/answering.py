@@ -64,6 +64,10 @@ class Answering:
         await self._obstruct(tx, found, questions)
         return [self._refusal(found, question) for question in questions]
 
+    def of_alone(self, question: Question, person: Person) -> str | None:
+        """See Gate.of_alone: nobody but the person has a say, and nothing of theirs is held or to be deleted."""
+        return refusal(self._purposes[question.purpose], person, plain(question.address))
+
     async def _ready(self, tx: Transaction) -> None:
         standing = await self._store.positions.standing(tx)
         now = self._clock()
@@ -132,6 +136,7 @@ class _Found:
         self.gone: set[str] = set()
         self.deleting: dict[str, set[str]] = {}
         self.deleting_at: set[tuple[str, str]] = set()
+        self._people: dict[str, Person] = {}
         self._groups: dict[str, _Group] = {}
         self._objections: dict[tuple[str, str], str | None] = {}
 
@@ -165,8 +170,11 @@ class _Found:
 
     def person(self, component: Component) -> Person:
         """What they allow; nothing else is known of them here."""
-        there = self.snapshot.person(component.key)
-        return there or assemble(component.subjects, {}, {}, {})
+        found = self._people.get(component.key)
+        if found is None:
+            found = self.snapshot.person(component.key) or assemble(component.subjects, {}, {}, {})
+            self._people[component.key] = found
+        return found
 
     def _group(self, subjects: Iterable[str]) -> _Group:
         people = {component.key: component for component in map(self.snapshot.components.__getitem__, subjects)}

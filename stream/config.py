@@ -32,6 +32,14 @@ class ReceiverConfig(Struct, frozen=True):
     body_timeout_s: Seconds = 10.0
 
 
+class ProbesConfig(Struct, frozen=True):
+    """[probes]: where a process without the receiver answers /health, /ready and /metrics. The receiver's own process
+    does at [receiver]."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0  # 0: nowhere; two processes on one host cannot share one
+
+
 class SourceConfig(Struct, frozen=True):
     """[sources.NAME]: one Segment source. /segment/NAME, and the SDK paths with its write key."""
 
@@ -88,6 +96,7 @@ class Config(Struct, frozen=True):
     """The whole file. No file at all is this struct's defaults with the four built-in projections."""
 
     receiver: ReceiverConfig = ReceiverConfig()
+    probes: ProbesConfig = ProbesConfig()
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     log: LogConfig = LogConfig()
     kafka: KafkaConfig = KafkaConfig()
@@ -134,6 +143,7 @@ def load(path: Path | None = None) -> Config:
 
 _SECTIONS: dict[str, type[Struct]] = {
     "receiver": ReceiverConfig,
+    "probes": ProbesConfig,
     "log": LogConfig,
     "kafka": KafkaConfig,
     "spill": SpillConfig,

@@ -23,6 +23,7 @@ from stream.outage import outlast
 from stream.processor import Projection
 from stream.publisher import Publisher
 from stream.store import Mark
+from stream.store.database import Transaction
 from stream.store.deletions import Deletion
 from stream.store.erasing import identifiers
 
@@ -48,9 +49,11 @@ class Eraser:
         self._overdue: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Of several processes one does it."""
+        duties, clock = self._around.store.duties, self._around.clock
         while True:
-            await outlast(self.step, NAME)
+            if await outlast(lambda: duties.mine(NAME, clock()), NAME):
+                await outlast(self.step, NAME)
             await asyncio.sleep(_LOOK_S)
 
     async def step(self) -> None:
@@ -81,7 +84,8 @@ class Eraser:
     async def _erase(self, deletion: Deletion) -> list[Mark]:
         store = self._around.store
         tables = await store.tables()
-        async with store.db.write() as tx:
+
+        async def write(tx: Transaction) -> list[Mark]:
             grave = await store.erasing.grave(tx, deletion.id)
             rows = await store.erasing.rows(tx, grave, tables)
             named = identifiers((table, value) for table, _, _, value in rows)
@@ -89,6 +93,8 @@ class Eraser:
             erased = await store.erasing.erase(tx, grave, rows, self._prune)
             await store.deletions.erased(tx, deletion.id, erased)
             return await store.marks.add(tx, NAME, [(subject, "deletion") for subject in grave.subjects])
+
+        return await store.db.writing(write)
 
     def _prune(self, table: str, value: str, time: float) -> str | None:
         decoder = self._decoders.get(table.partition("@")[0])

@@ -1,12 +1,13 @@
-"""Errands: what commands ask of the running process, carried out one after another, each durable before it is done.
+"""Errands: what commands ask of running processes, carried out one after another, each durable before it is done.
 
-A command writes a request into the store; so a person can be forgotten, a held delivery tried again, while the process
-runs, and what is asked while none runs waits. An errand that is cut off is run again from its beginning: each is
-harmless to repeat.
+A command writes a request into the store; so a person can be forgotten, a held delivery tried again, while a process
+runs, and what is asked while none runs waits. What any process could do is done by the one whose duty it is; what is
+about a partition, by whoever owns it. An errand that is cut off is run again from its beginning: each is harmless to
+repeat.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from stream.store.requests import Request
 from stream.worker import Worker
 
 _LOOK_S = 0.3
+_ANYBODYS = ("forget", "invalid.retry", "resume")
 
 
 class NotDone(StreamError):
@@ -30,19 +32,23 @@ class NotDone(StreamError):
 
 
 class Errands:
-    """Carries out requests on the processors of this process."""
+    """Carries out requests on the processors of this process. `elsewhere`: those that other processes may run, too:
+    what is asked of them is left to these."""
 
-    def __init__(self, around: Surroundings, worker: Worker, limits: envelope.Limits) -> None:
+    def __init__(
+        self, around: Surroundings, worker: Worker, limits: envelope.Limits, elsewhere: Collection[str] = ()
+    ) -> None:
         self._around = around
         self._worker = worker
         self._limits = limits
-        self._kinds: Mapping[str, Callable[[Request], Awaitable[str]]] = {
+        self._elsewhere = elsewhere
+        self._kinds: Mapping[str, Callable[[Request], Awaitable[str | None]]] = {
             "forget": self._forget,
             "held.retry": self._retry_held,
             "held.drop": self._drop_held,
             "invalid.retry": self._retry_invalid,
             "resume": self._resume,
-            "sync": lambda request: sync(around, worker.runners, worker.stopped, request),
+            "sync": self._sync,
         }
 
     async def run(self) -> None:
@@ -52,7 +58,7 @@ class Errands:
             await asyncio.sleep(_LOOK_S)
 
     async def step(self) -> int:
-        """Carries out what is asked now; how many requests that were."""
+        """Carries out what is asked now, as far as it is this process' to do; how many requests there were."""
         requests = await self._around.store.requests.open()
         for request in requests:
             result = await outlast(partial(self._carried_out, request), "errands")
@@ -61,8 +67,10 @@ class Errands:
         return len(requests)
 
     async def _carried_out(self, request: Request) -> str | None:
-        """Its result; None if it is for a processor that is about to run: it waits."""
+        """Its result; None if it is for another process, or for a processor that is about to run: it waits."""
         errand = self._kinds.get(request.kind)
+        if (errand is None or request.kind in _ANYBODYS) and not await self._is_mine():
+            return None
         if errand is None:
             return f"not done: nobody knows how to {request.kind}"
         try:
@@ -71,6 +79,9 @@ class Errands:
             return f"not done: {why}"
         except ClaimLost:
             return None
+
+    async def _is_mine(self) -> bool:
+        return await self._around.store.duties.mine("errands", self._around.clock())
 
     async def _forget(self, request: Request) -> str:
         """A delete like Segment's, with an operator's authority. Its messageId makes a repeat harmless."""
@@ -90,30 +101,54 @@ class Errands:
         await self._around.log.append([Message(topics.RAW["delete"], key.encode(), msgspec.json.encode(body), given)])
         return str(body["messageId"])
 
-    async def _retry_held(self, request: Request) -> str:
+    async def _retry_held(self, request: Request) -> str | None:
+        if self._left_to_others(request):
+            return None
         held = await self._around.store.held.get(request.args["id"])
         if held is None:
             return "left before"  # its lane got to it, or a deletion did
         member = self._worker.projectors.get(held.processor) or self._worker.runners.get(held.processor)
         if member is None:
+            if held.processor in self._elsewhere:
+                return None
             raise NotDone(f"{held.processor} does not run")
         if held.processor in self._worker.stopped:
             raise NotDone(f"{held.processor} has stopped: stream resume {held.processor}")
         return await member.retry(held)
 
-    async def _drop_held(self, request: Request) -> str:
-        store = self._around.store
+    async def _drop_held(self, request: Request) -> str | None:
+        if self._left_to_others(request):
+            return None
+        store, worker = self._around.store, self._worker
         held = await store.held.get(request.args["id"])
         if held is None:
             raise NotDone("it is not held any more")
-        runner = self._worker.runners.get(held.processor)
-        if runner is not None and runner.owns_something:
+        name = held.processor
+        if not worker.runs(name) and name in self._elsewhere:
+            return None
+        runner = worker.runners.get(name)
+        if runner is not None and name not in worker.stopped and runner.owns_something:
             await runner.drop(held)
             return "dropped"
-        projector, marks = self._worker.projectors.get(held.processor), await store.drop(held)
+        projector, marks = worker.projectors.get(name), await store.drop(held)
         if projector is not None:
             await projector.publish(marks)
         return "dropped"
+
+    def _left_to_others(self, request: Request) -> bool:
+        """Is it about a partition that another process may own? Whoever does answers: the others might find that it is
+        done already, and not know how."""
+        name, worker = request.args.get("processor", ""), self._worker
+        if name not in self._elsewhere or name in worker.stopped:
+            return False
+        member = worker.projectors.get(name) or worker.runners.get(name)
+        return member is None or not member.owns(Partition(request.args["topic"], request.args["part"]))
+
+    async def _sync(self, request: Request) -> str | None:
+        name, worker = request.args["processor"], self._worker
+        if name in self._elsewhere and not worker.runs(name):
+            return None
+        return await sync(self._around, worker.runners, worker.stopped, request)
 
     async def _retry_invalid(self, request: Request) -> str:
         at, offset, taken = (
@@ -140,6 +175,6 @@ class Errands:
 
     async def _resume(self, request: Request) -> str:
         name = request.args["processor"]
-        if name not in self._worker.projectors and name not in self._worker.runners:
+        if not self._worker.runs(name) and name not in self._elsewhere:
             raise NotDone(f"{name} does not run here")
         return "resumed" if await self._worker.resume(name) else "it was not stopped"

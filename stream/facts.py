@@ -106,8 +106,8 @@ def preferences(event: Event) -> dict[str, bool] | None:
 def profile(rows: Iterable[Profile]) -> Profile | None:
     """The profile of several subjects together: newest registers, sums of counts, widest sight. None of none."""
     found = list(rows)
-    if not found:
-        return None
+    if len(found) <= 1:
+        return found[0] if found else None
     return Profile(
         first_seen=min(row.first_seen for row in found),
         last_seen=max(row.last_seen for row in found),
@@ -124,6 +124,8 @@ def profile(rows: Iterable[Profile]) -> Profile | None:
 def memberships(rows: Iterable[Memberships]) -> Memberships:
     """The memberships of several subjects together: the newest of each."""
     found = list(rows)
+    if len(found) == 1:
+        return found[0]
     return Memberships(
         audiences=merged(row.audiences for row in found),
         computed=merged(row.computed for row in found),

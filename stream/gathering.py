@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from stream.connector import Change, Connector, Flow
+from stream.connector import Change, Connector, Flow, Request
 from stream.errors import NotYet, Retry, StreamError
 from stream.gate import Question
 from stream.http import Performer
@@ -92,7 +92,7 @@ class Gathering:
     async def _once(self, pieces: Sequence[Piece]) -> None:
         flow: Flow[object] = getattr(self._connector, pieces[0].verb)([piece.change for piece in pieces])
 
-        async def allow() -> None:
+        async def allow(_: Request) -> None:
             await self._allow(pieces)
 
         gives = pieces[0].question is not None

@@ -111,6 +111,7 @@ class Lease:
 
     async def _take(self, tx: Transaction, now: float, until: float) -> set[Key]:
         confirmed = self._leases.around.store.confirmed
+        await confirmed.lock(tx)  # nobody else takes what stands in the way of this one while it looks
         seen = {key for key, was in self._before.items() if was is not None}
         there = await confirmed.about(tx, self._leases.destination, (), {key[0] for key in self._rows})
         if not seen <= {(row.address, row.thing) for row in there}:  # it was deleted there since: nothing to take away

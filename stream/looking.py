@@ -1,27 +1,35 @@
 """Looking: what a sync wants of some people, now, and how that differs from what its destination was told.
 
 One person or a page of a thousand are read with the same few statements: their facts, and what was told on their
-behalf; then who shares their addresses, and what was told about these.
+behalf; then who shares their addresses, and what was told about these. Of those who are alone there is nothing else to
+read.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from stream.batch import Surroundings
 from stream.connector import can
 from stream.core import compare
-from stream.core.compare import Answers, Key, Wanted
-from stream.errors import Dead, NotYet, Skip
+from stream.core.compare import Wanted
+from stream.errors import Dead, NotYet
 from stream.gate import Question
+from stream.look import Asking, Look, Page, Reasons
 from stream.person import Person
 from stream.processor import Sync, Want
-from stream.sight import Seeing, Shared, Sight
-from stream.store.confirmed import Told
+from stream.reads import Reads
+from stream.sight import NOBODY, Addressed, Seeing, Shared, Sight
+from stream.store.alone import Alone
 from stream.store.graph import Component
 
+__all__ = ["Apart", "Asked", "Look", "Looking"]
+
 T = TypeVar("T")
+Refusals = Callable[[Sequence[Question]], Awaitable[list[str | None]]]
 
 _FEW = 8  # people: less than a turn
 
@@ -30,36 +38,37 @@ class Asked(Protocol):
     """What is asked of the gate."""
 
     async def refusals(self, questions: Sequence[Question]) -> list[str | None]: ...
+    async def of_alone(self, questions: Sequence[Question], people: Mapping[str, Person]) -> list[str | None]: ...
 
 
-class Look(Struct, frozen=True):
-    """What one look at a person found. `send`: what must be sent, in order; `refused`: what would be, and why not;
-    `told`: what was told of each until now; `people`: those on whose behalf it is. `waits`: the gate answers nobody for
-    now, and would have to. `error`: what wanted() raised; then nothing is sent. `addresses`: all that was looked at."""
+class Apart(Struct, frozen=True):
+    """The subjects of a stretch who are alone (store/alone.py), and a look at each of them who has changed, as they
+    were at one moment; but for those who name an address that nobody is known by."""
 
-    person: str
-    addresses: Collection[str] = ()
-    send: Sequence[Wanted] = ()
-    refused: Mapping[Key, str] = {}
-    told: Mapping[Key, Told] = {}
-    people: Mapping[str, Person] = {}
-    waits: NotYet | None = None
-    error: Exception | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Is there anything to do, or to say?"""
-        return bool(self.send or self.waits) or not isinstance(self.error, Skip | None)
+    alone: Mapping[str, Alone]
+    unchanged: Collection[str]
+    looks: Sequence[Look]
 
 
 class Looking:
     """Looks at people for one sync. Sends nothing, writes nothing."""
 
-    def __init__(self, sync: Sync, around: Surroundings, gate: Asked, spaces: Collection[str] = ("",)) -> None:
+    def __init__(
+        self,
+        sync: Sync,
+        around: Surroundings,
+        gate: Asked,
+        spaces: Collection[str] = ("",),
+        reads: Reads | None = None,
+    ) -> None:
+        """`reads`: the gate's, so that what is asked at the same time is read together."""
         self._sync = sync
         self._around = around
         self._gate = gate
         self._seeing = Seeing(around.store, sync.connector.name, spaces)
+        reads = reads or Reads(around.store)
+        self._people = reads.kind(self._seeing.each_people, len)
+        self._shared = reads.kind(self._seeing.each_shared, lambda one: len(one.addresses))
 
     async def at(self, subject: str, everything: bool = False) -> Look:
         """A look at this subject's person. `everything`: what is wanted is to be sent even where it is known to be
@@ -72,26 +81,49 @@ class Looking:
         among = set(subjects)
         return await self._looks(subjects, everything, lambda component: component.subjects[0] in among)
 
+    async def apart(self, between: tuple[str, str], known: Callable[[int], bool]) -> Apart:
+        """Of the subjects after the first and up to the second one, those who are alone. Who has not changed is not
+        looked at: whose stamp is `known`."""
+        alone, sight = await self._around.store.db.reading(partial(self._seeing.alone, between=between, known=known))
+        page = await self._opened(sight, sight.keys)
+        page.keep([key for key in page.looked if page.addresses[key] <= set(alone[key].addresses)])
+        page.join(sight.keys, Shared(sight.told, {}, NOBODY), page.every_address)
+        asked = page.asking(False)
+        page.answer(asked, await self._reasons(asked, partial(self._gate.of_alone, people=page.people)))
+        return Apart(alone, alone.keys() - sight.keys.keys(), await self._compared(page, False))
+
     async def _looks(
         self, subjects: Collection[str], everything: bool, chosen: Callable[[Component], bool]
     ) -> list[Look]:
-        db = self._around.store.db
-        sight = await db.reading(lambda tx: self._seeing.people(tx, subjects))
-        page = _Page(sorted({one.key for one in sight.snapshot.components.values() if chosen(one)}))
+        sight = await self._people.ask(subjects)
+        page = await self._opened(sight, {one.key for one in sight.snapshot.components.values() if chosen(one)})
+        addresses, wanted = page.every_address, {one.address for one in page.wanted}
+        page.join(sight.keys, Shared(sight.told, {}, NOBODY), addresses)  # as if nobody else shared them
+        shared, reasons = await asyncio.gather(
+            self._shared.ask(Addressed(addresses, wanted & addresses, sight.keys)),
+            self._reasons(page.asking(everything), self._gate.refusals),
+        )
+        await self._each(sorted(set(shared.others.keys.values())), lambda key: self._open(page, shared.others, key))
+        page.join({**shared.others.keys, **sight.keys}, shared, addresses)
+        asked = page.asking(everything)
+        if isinstance(reasons, NotYet) or not asked.keys() <= reasons.keys():
+            reasons = await self._reasons(asked, self._gate.refusals)
+        page.answer(asked, reasons)
+        return await self._compared(page, everything)
+
+    async def _opened(self, sight: Sight, looked: Iterable[str]) -> Page:
+        page = Page(sorted(looked))
         await self._each(sorted(set(sight.keys.values())), lambda key: self._open(page, sight, key))
         for one in sight.told:
             page.addresses[sight.keys[one.subject]].add(one.address)
-        addresses = set[str]().union(*(page.addresses[key] for key in page.looked))
-        wanted = {one.address for one in page.wanted}
-        shared = await db.reading(lambda tx: self._seeing.shared(tx, addresses, wanted & addresses, sight.keys))
-        await self._each(sorted(set(shared.others.keys.values())), lambda key: self._open(page, shared.others, key))
-        page.join({**shared.others.keys, **sight.keys}, shared, addresses)
-        await self._ask(page, everything)
+        return page
+
+    async def _compared(self, page: Page, everything: bool) -> list[Look]:
         looks: list[Look] = []
         await self._each(page.looked, lambda key: looks.append(page.look(key, self._sync.name, everything)))
         return looks
 
-    def _open(self, page: "_Page", sight: Sight, key: str) -> None:
+    def _open(self, page: Page, sight: Sight, key: str) -> None:
         """Puts somebody together, and asks what is wanted of them."""
         page.addresses.setdefault(key, set())
         person = sight.person(key)
@@ -119,27 +151,16 @@ class Looking:
             *(person.key, want.purpose or self._sync.purpose, person.last_seen or 0.0),
         )
 
-    async def _ask(self, page: "_Page", everything: bool) -> None:
-        """Asks the gate about all that gives, once; known or not: what is refused is taken away again. Of several who
-        want the same, those count who may be given it."""
-        asked = {
-            (key, one.person, one.purpose): one
-            for key, those in page.together.items()
-            if those[0].gives and (everything or not _profile_known(those[0], page.told.get(key)))
-            for one in those
-            if one.gives
-        }
+    async def _reasons(self, asked: Mapping[Asking, Wanted], refusals: Refusals) -> Reasons:
+        """Asks the gate about all of it, at once."""
         if not asked:
-            return
+            return {}
         destination = self._sync.connector.name
         questions = [Question(destination, one.person, one.purpose, one.address) for one in asked.values()]
         try:
-            reasons = await self._gate.refusals(questions)
+            return dict(zip(asked, await refusals(questions), strict=True))
         except NotYet as error:
-            page.waits = error
-            page.answers = Answers({}, asked=False)
-            return
-        page.refuse({one: reason for one, reason in zip(asked, reasons, strict=True) if reason is not None})
+            return error
 
     async def _each(self, items: Sequence[T], do: Callable[[T], None]) -> None:
         """Does it with each; many, in turns with all else that runs here."""
@@ -153,65 +174,6 @@ class Looking:
             async with self._around.turns.next() as turn:
                 while not turn.over and not done:
                     done = _next(left, do)
-
-
-class _Page(Struct):
-    """People who are looked at together, on the way."""
-
-    looked: list[str]
-    people: dict[str, Person] = field(default_factory=dict)
-    addresses: dict[str, set[str]] = field(default_factory=dict)
-    wanted: list[Wanted] = field(default_factory=list)
-    errors: dict[str, Exception] = field(default_factory=dict)
-    together: dict[Key, list[Wanted]] = field(default_factory=dict)
-    told: dict[Key, Told] = field(default_factory=dict)
-    failed: dict[str, Exception] = field(default_factory=dict)
-    keys: dict[str, list[Key]] = field(default_factory=dict)
-    answers: Answers = Answers({})
-    waits: NotYet | None = None
-
-    def join(self, owners: Mapping[str, str], shared: Shared, addresses: Collection[str]) -> None:
-        """Takes together what all who share these addresses want of them."""
-        self.together = compare.together(one for one in self.wanted if one.address in addresses)
-        self.told = {(one.address, one.thing): one for one in shared.told}
-        for key in self.together.keys() | self.told.keys():
-            self.keys.setdefault(key[0], []).append(key)
-        if self.errors:  # what somebody wants is not known: nothing of what they share may be touched
-            for address, subjects in shared.subjects.items():
-                for error in (self.errors[owners[s]] for s in subjects if owners[s] in self.errors):
-                    self.failed[address] = error
-
-    def refuse(self, reasons: Mapping[tuple[Key, str, str], str]) -> None:
-        """Leaves out who may not be given what they want: key, person, purpose → why. What nobody may be given is
-        refused."""
-        refused: dict[Key, str] = {}
-        for (key, *_), reason in reasons.items():
-            refused.setdefault(key, reason)
-        for key in list(refused):
-            left = [one for one in self.together[key] if (key, one.person, one.purpose) not in reasons]
-            if any(one.gives for one in left):
-                self.together[key] = left
-                del refused[key]
-        self.answers = Answers(refused)
-
-    def look(self, person: str, processor: str, everything: bool) -> Look:
-        """What to do about one of them."""
-        addresses = self.addresses[person]
-        failed = (self.failed[address] for address in sorted(addresses) if address in self.failed)
-        error = self.errors.get(person) or next(failed, None)
-        if error is not None:
-            return Look(person, addresses, error=error)
-        keys = [key for address in addresses for key in self.keys.get(address, ())]
-        wanted = {key: self.together[key] for key in keys if key in self.together}
-        told = {key: self.told[key] for key in keys if key in self.told}
-        outcome = compare.compare(wanted, told, self.answers, processor, everything)
-        refused = {key: self.answers.refused[key] for key in wanted if key in self.answers.refused}
-        return Look(person, addresses, outcome.send, refused, told, self.people, self.waits if outcome.waits else None)
-
-
-def _profile_known(wanted: Wanted, told: Told | None) -> bool:
-    """Then it does not matter whether it may be given: it is not taken away."""
-    return wanted.verb == "upsert_profile" and told is not None and told.value == wanted.text
 
 
 def _next(left: Iterable[T], do: Callable[[T], None]) -> bool:

@@ -188,6 +188,8 @@ def _answer(live: Sequence[Statement], words: Sequence[str]) -> Consent:
 def _live(said: Mapping[str, Statement], links: Links) -> list[Statement]:
     """The statements that count, newest first: those that no newer one replaced which was made when the two subjects
     were already known to be one. If several are left and differ, they are a conflict (design §8)."""
+    if len(said) <= 1:
+        return list(said.values())
     joined = {subject: max(_joined(subject, links), default=float("-inf")) for subject in said}
     left = [
         statement

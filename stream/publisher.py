@@ -72,7 +72,7 @@ class Publisher:
         for message in messages:
             self._around.metrics.published.labels(message.topic).inc()
         appended = _Appended(marks, before, values, nulled)
-        return await store.db.writing(partial(self._settle, appended), durable=False)
+        return await store.db.writing(partial(self._settle, appended), durable=False, beside=True)
 
     async def _mark(self, keys: Collection[str], marks: Sequence[Mark], people: Snapshot) -> Sequence[Mark]:
         """Marks the keys that are not marked themselves. One may be somebody else's by the time it is appended: then it
@@ -81,12 +81,15 @@ class Publisher:
         wanted = [(s, m.facet) for m in marks for s in people.components[m.subject].subjects if s in unmarked]
         if not wanted:
             return []
-        return await self._around.store.db.writing(lambda tx: self._around.store.marks.add(tx, self._processor, wanted))
+        store = self._around.store
+        return await store.db.writing(lambda tx: store.marks.add(tx, self._processor, wanted), beside=True)
 
     async def _settle(self, appended: "_Appended", tx: Transaction) -> Sequence[Mark]:
         """Reads again, marks again, clears. One transaction: whoever changes them later finds it noted which keys hold
         a value. Not durable: losing it repeats messages."""
         store, marks, before = self._around.store, appended.marks, appended.people
+        if self._profile:  # whoever changes them meanwhile waits, and finds what is noted here
+            await store.marks.lock(tx)
         after = await read_in(tx, store, {mark.subject for mark in marks}, self._tables)
         stale = [mark for mark in marks if before.of(mark.subject) != after.of(mark.subject)]
         again = await store.marks.add(tx, self._processor, [(mark.subject, mark.facet) for mark in stale])

@@ -5,19 +5,20 @@ a message that comes again, or that failed at a later send, is not sent twice. A
 and that commit repeats the send.
 """
 
-from collections.abc import Callable, Generator, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from msgspec import Struct, structs
 
 from stream import events, facts, topics
 from stream.batch import Surroundings
-from stream.commits import Commits, Together
+from stream.commits import Commits
 from stream.config import LaneConfig
-from stream.connector import Flow, Request, Response
-from stream.errors import Refused, Skip
+from stream.connector import Flow, Request
+from stream.errors import Skip, StreamError
 from stream.events import Event
 from stream.gate import Question
 from stream.handling import about
@@ -28,8 +29,10 @@ from stream.processor import Reactor
 from stream.purpose import INTERNAL
 from stream.sending import delivering
 from stream.store.database import Transaction
+from stream.together import Together
 
-T = TypeVar("T")
+_Name = tuple[str, str, str]
+"""Destination, address, subject."""
 
 
 class Asked(Protocol):
@@ -89,7 +92,8 @@ class _Memory:
         self._commits = outside.commits
         self._dry = outside.dry
         self._refusals = around.metrics.gate_refusals
-        self._asked = Together(self._among)
+        self._asked = outside.commits.reads.kind(around.store.sends.among)
+        self._names = outside.commits.reads.kind(self._named)
         self._sent = Together(self._add)
 
     def hash(self, event: Event, subject: str, number: int) -> str:
@@ -99,9 +103,13 @@ class _Memory:
         """The gate refused a send."""
         self._refusals.labels(self._processor, reason).inc()
 
-    async def has(self, hashed: str) -> bool:
-        """Was it sent before?"""
-        sent = await self._asked.ask(hashed)
+    def ask(self, hashed: str) -> "asyncio.Future[bool]":
+        """Was it sent before? For `has`."""
+        return self._asked.put(hashed)
+
+    async def has(self, asked: "asyncio.Future[bool]") -> bool:
+        """Was it? Raises StoreError."""
+        sent = await asked
         if self._dry is None:
             return sent
         self._dry(sent)
@@ -114,23 +122,18 @@ class _Memory:
 
     async def name(self, question: Question) -> bool:
         """Its destination may know this address from now on; durable on return. False: that was noted before."""
-        named = (question.destination, question.address, question.subject)
-
-        async def read(tx: Transaction) -> bool:
-            return await self._sends.named(tx, *named)
-
-        async def write(tx: Transaction) -> None:
-            await self._sends.name(tx, *named, processor=self._processor)
-
-        if self._dry is not None or await outlast(partial(self._commits.read, read), self._processor):
+        name = (question.destination, question.address, question.subject)
+        if self._dry is not None or await outlast(partial(self._names.ask, name), self._processor):
             return False
+        write = partial(self._note, name=name)
         await outlast(partial(self._commits.write, write), self._processor)
         return True
 
-    async def _among(self, hashes: Sequence[str]) -> list[bool]:
-        read = partial(self._sends.among, hashes=hashes)
-        sent = await outlast(partial(self._commits.read, read), self._processor)
-        return [hashed in sent for hashed in hashes]
+    async def _named(self, tx: Transaction, names: Sequence[_Name]) -> list[bool]:
+        return [await self._sends.named(tx, *name) for name in names]
+
+    async def _note(self, tx: Transaction, name: _Name) -> None:
+        await self._sends.name(tx, *name, processor=self._processor)
 
     async def _add(self, hashes: Sequence[str]) -> Sequence[None]:
         write = partial(self._sends.add, hashes=hashes, now=self._clock())
@@ -156,20 +159,18 @@ class _Sends:
             flow.close()
             raise Skip("too_old")
         self._calls += 1
-        hashed = self._memory.hash(event, about, self._calls)
-        if await self._memory.has(hashed):
-            flow.close()
-            return None
-        # The destination is known once the flow yields its first request.
-        consent = None if purpose == INTERNAL else _said(event, about)  # that one needs none
-        asks = Question("", about, purpose, address, event.time, consent)
-        send = _Send(asks, gives, self._memory, self._outside.gate)
+        # Its destination is known once the flow yields a request. What is internal asks for no consent.
+        consent = None if purpose == INTERNAL else _said(event, about)
+        question = Question("", about, purpose, address, event.time, consent)
+        send = _Send(self._memory.hash(event, about, self._calls), question, gives, (self._memory, self._outside.gate))
         try:
-            found = await self._outside.performer.perform(send.watched(flow), send.allow, gives)
+            found = await self._outside.performer.perform(flow, send.allow, gives)
+        except _Repeated:
+            return None
         finally:
             self.asked = self.asked or send.went_out
         if send.went_out:
-            await self._memory.add(hashed)
+            await self._memory.add(send.hashed)
         return found
 
     async def read(self, flow: Flow[Any]) -> Any:
@@ -185,48 +186,43 @@ def _said(event: Event, about: str) -> dict[str, bool] | None:
 class _Send:
     """One flow on its way."""
 
-    def __init__(self, asks: Question, gives: bool, memory: _Memory, gate: Asked) -> None:
+    def __init__(self, hashed: str, question: Question, gives: bool, asked: "tuple[_Memory, Asked]") -> None:
+        self.hashed = hashed
         self.went_out = False
-        self._asks = asks
+        self._question = question
         self._gives = gives
-        self._memory = memory
-        self._gate = gate
-        self._destination = ""
+        self._memory, self._gate = asked
 
-    async def allow(self) -> None:
-        """Right before the bytes of each request: is it still allowed?"""
-        question = structs.replace(self._asks, destination=self._destination)
-        if self._gives:
-            await self._ask(question)
-        if question.address and await self._memory.name(question) and self._gives:
-            await self._ask(question)  # that took a while
+    async def allow(self, request: Request) -> None:
+        """Right before the bytes of each request: was it sent before, is it still allowed? One read tells both."""
+        question = structs.replace(self._question, destination=request.destination)
+        before = None if self.went_out else self._memory.ask(self.hashed)
+        refusal = await self._refusal(question)
+        if before is not None and await self._memory.has(before):
+            raise _Repeated("it was sent before")
+        self._obey(refusal)
+        if question.address and await self._memory.name(question):
+            self._obey(await self._refusal(question))  # that took a while
         self.went_out = True
 
-    async def _ask(self, question: Question) -> None:
-        try:
-            await self._gate.ask(question)
-        except Skip as refusal:
+    async def _refusal(self, question: Question) -> StreamError | None:
+        if self._gives:
+            try:
+                await self._gate.ask(question)
+            except StreamError as refusal:
+                return refusal
+        return None
+
+    def _obey(self, refusal: StreamError | None) -> None:
+        if isinstance(refusal, Skip):
             self._memory.refused(refusal.reason)
-            raise
-
-    def watched(self, flow: Flow[T]) -> Generator[Request, Response, T]:
-        """The flow, and where each of its requests goes."""
-        try:
-            request = next(flow)
-            while True:
-                self._destination = request.destination
-                try:
-                    response = yield request
-                except Refused as refused:
-                    request = flow.throw(refused)
-                else:
-                    request = flow.send(response)
-        except StopIteration as end:
-            found: T = end.value
-            return found
-        finally:
-            flow.close()
+        if refusal is not None:
+            raise refusal
 
 
-async def _allowed() -> None:
+class _Repeated(StreamError):
+    """It was sent by an earlier try, or because of the same message: nothing goes out."""
+
+
+async def _allowed(_: Request) -> None:
     """What only reads is asked nothing."""

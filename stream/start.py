@@ -1,12 +1,14 @@
 """Start: where a member begins to read the partitions that it was just assigned."""
 
 from collections.abc import Collection
+from functools import partial
 
 from msgspec import Struct
 
 from stream.errors import PositionLost
 from stream.log import Log
 from stream.message import Partition
+from stream.outage import outlast
 from stream.store import Store
 
 
@@ -19,24 +21,34 @@ class Owned(Struct, frozen=True):
 
 async def begin(processor: str, log: Log, store: Store, topics: Collection[str]) -> None:
     """Has a new processor start at the end of the log as it is now, whenever a member of it comes to run."""
+    logs = await log.identities(topics)
     ends = {partition: end for partition, (_, end) in (await log.bounds(topics)).items()}
-    await store.positions.begin(processor, ends, log.identity)
+    await store.positions.begin(processor, ends, logs)
 
 
 async def claim(
     processor: str, log: Log, store: Store, partitions: Collection[Partition], from_end: bool = False
 ) -> dict[Partition, Owned]:
-    """Takes the partitions for one member of a processor. A new one starts at the beginning of the log, or `from_end`;
-    that is kept with the claim. Raises PositionLost where the log does not hold what is to be read next."""
-    bounds = await log.bounds({partition.topic for partition in partitions})
+    """Takes the partitions for one member of a processor, once log and store answer. A new one starts at the beginning
+    of the log, or `from_end`; that is kept with the claim. Raises PositionLost where the log does not hold what is to be
+    read next."""
+    return await outlast(partial(_claim, processor, log, store, partitions, from_end), processor)
+
+
+async def _claim(
+    processor: str, log: Log, store: Store, partitions: Collection[Partition], from_end: bool
+) -> dict[Partition, Owned]:
+    topics = {partition.topic for partition in partitions}
+    logs = await log.identities(topics)
+    bounds = await log.bounds(topics)
     starts = {partition: bounds[partition][1 if from_end else 0] for partition in partitions}
-    claimed = await store.positions.claim(processor, starts, log.identity)
+    claimed = await store.positions.claim(processor, starts, logs)
     for partition, (position, _, of) in claimed.items():
         at = f"{processor} is at {position} of {partition.topic}/{partition.number}"
-        if of != log.identity:
+        if of != logs[partition.topic]:
             raise PositionLost(
-                f"{at} in log {of}, and this is log {log.identity}: the log was replaced. Put the old one back, or"
-                " start with a new state file to read this one from its beginning"
+                f"{at} in log {of}, and this is log {logs[partition.topic]}: the log was replaced, or its topic deleted"
+                " and made again. Put the old one back, or see stream positions"
             )
         _check(at, position, bounds[partition])
     return {partition: Owned(position, number) for partition, (position, number, _) in claimed.items()}

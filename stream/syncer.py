@@ -59,7 +59,7 @@ class Syncing:
     def __init__(self, sync: Sync, config: LaneConfig, around: Surroundings, means: Means) -> None:
         self.sync = sync
         self.config = config
-        self.looking = Looking(sync, around, means.gate, means.spaces)
+        self.looking = Looking(sync, around, means.gate, means.spaces, means.commits.reads)
         self._around = around
         self._timeout_s = means.timeout_s
         self._gathering = Gathering(sync.connector, means.performer, means.gate)

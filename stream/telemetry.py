@@ -68,8 +68,17 @@ class Metrics:
         self.invalid = counter("stream_invalid_events", "What was kept in segment.invalid.", ["reason"])
         self.append_seconds = seconds("stream_append_seconds", "From asking the log to keep messages to durable.")
         self.queue_bytes = gauge("stream_log_queue_bytes", "Bytes that wait to become durable.")
+        self._of_spill(counter, gauge)
         self._of_processors(counter, gauge, seconds)
         self._of_destinations(counter, gauge, seconds)
+
+    def _of_spill(self, counter: _New[Counter], gauge: _New[Gauge]) -> None:
+        self.spilled = counter("stream_spilled_events", "Events made durable here, while the log was away.")
+        self.spill_messages = gauge("stream_spill_messages", "Events that wait here for the log.")
+        self.spill_bytes = gauge("stream_spill_bytes", "What they take of the disk.")
+        self.spill_oldest = gauge("stream_spill_oldest_seconds", "For how long the oldest of them waits.")
+        self.refused = counter("stream_refused_events", "Events larger than the log takes, kept in refused.", ["topic"])
+        self.refused_kept = gauge("stream_refused_kept", "Of these, in refused now.")
 
     def _of_processors(self, counter: _New[Counter], gauge: _New[Gauge], seconds: _New[Histogram]) -> None:
         self.deliveries = counter("stream_deliveries", "Deliveries ended, by their fate.", ["processor", "fate"])

@@ -14,7 +14,7 @@ from stream.batch import Surroundings
 from stream.building import Built
 from stream.commits import Commits
 from stream.config import Config
-from stream.connector import Change, Flow, can
+from stream.connector import Change, Flow, Request, can
 from stream.core.compare import Wanted
 from stream.errors import Dead, Retry, Skip
 from stream.gate import Gate
@@ -139,8 +139,7 @@ class Trial:
 async def known_until(store: Store, now: float) -> float:
     """Up to when the store knows what people allow; `now`, where it never knew. As of then the gate answers although
     nothing runs."""
-    async with store.db.read() as tx:
-        standing = await store.positions.standing(tx)
+    standing = await store.db.reading(store.positions.standing)
     return min((until for name in ASKED if (until := standing.get(name)) is not None), default=now)
 
 
@@ -173,5 +172,5 @@ def _fail(tried: Tried, error: Exception) -> None:
             tried.outcome, tried.trace = f"dead:bug:{type(error).__name__}", trace_of(error)
 
 
-async def _allowed() -> None:
+async def _allowed(_: Request) -> None:
     """A look has asked the gate already."""

@@ -6,11 +6,10 @@ the stamp of all that lies under them is the same. Everybody else always is. It 
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
 
-from stream.looking import Look
-from stream.store.alone import Alone
+from stream.looking import Apart
 
+_EMPTY = array("q")
 _BUCKETS = 1 << 16  # a million people: some 15 MB
 
 
@@ -21,22 +20,17 @@ class Unchanged:
         self._known: dict[int, array[int]] = {}
         self._next: dict[int, array[int]] = {}
 
-    def among(self, alone: Mapping[str, Alone]) -> set[str]:
-        """Those who were as wanted, and have not changed. They are remembered again."""
-        known, empty = self._known, array("q")
-        found = {s for s, one in alone.items() if one.stamp in known.get(one.stamp % _BUCKETS, empty)}
-        for subject in found:
-            self._remember(alone[subject].stamp)
-        return found
+    def knows(self, stamp: int) -> bool:
+        """Was whoever has this stamp as wanted?"""
+        return stamp in self._known.get(stamp % _BUCKETS, _EMPTY)
 
-    def note(self, looks: Iterable[Look], before: Mapping[str, Alone], after: Mapping[str, Alone]) -> None:
-        """Remembers those who turned out to be as wanted, and did not change while they were looked at."""
-        for look in looks:
-            one, still = before.get(look.person), after.get(look.person)
-            if one is None or still is None or one.stamp != still.stamp or look.differs or look.error is not None:
-                continue
-            if set(look.addresses) <= set(one.addresses):
-                self._remember(one.stamp)
+    def note(self, apart: Apart) -> None:
+        """Remembers those who have not changed, and those who turned out to be as wanted."""
+        for subject in apart.unchanged:
+            self._remember(apart.alone[subject].stamp)
+        for look in apart.looks:
+            if not look.differs and look.error is None:
+                self._remember(apart.alone[look.person].stamp)
 
     def walked(self) -> None:
         """A walk has ended: what it did not see is forgotten."""

@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -22,7 +21,7 @@ from stream.errors import NotYet, Retry
 from stream.looking import Look
 from stream.message import Delivery, Partition
 from stream.outage import outlast
-from stream.store.alone import Alone, alone
+from stream.store.database import Transaction
 from stream.store.walks import Walk
 from stream.syncer import Syncing, look_of
 from stream.unchanged import Unchanged
@@ -39,6 +38,8 @@ _LONGEST_S = 30.0
 class Puts(Protocol):
     """The part of a runner that a walk needs."""
 
+    @property
+    def assigned(self) -> float | None: ...
     async def put(self, delivery: Delivery, slow: bool) -> str: ...
     def owns(self, partition: Partition) -> bool: ...
 
@@ -53,9 +54,13 @@ class Walker:
         self._unchanged = Unchanged()
 
     async def run(self) -> None:
-        """Until cancelled. Publishes first whom the last process doubted."""
+        """Until cancelled. Publishes first whom the last process doubted; later, whoever had what is assigned now."""
         await self._syncing.recover()
+        assigned = self._runner.assigned
         while True:
+            if assigned != self._runner.assigned:
+                assigned = self._runner.assigned
+                await self._syncing.recover()
             if not await self.step():
                 await asyncio.sleep(_LOOK_S)
 
@@ -144,28 +149,24 @@ class _Walking:
 
     async def _looks(self, after: str, subjects: Sequence[str]) -> tuple[int, list[Look]]:
         """A look at each of these, but for so many who were as wanted and have not changed."""
-        name, looking, everything = self._syncing.name, self._syncing.looking, self._walk.everything
-        before = {} if everything else await self._alone(after, subjects[-1])
-        unchanged = self._unchanged.among(before)
-        left = [subject for subject in subjects if subject not in unchanged]
-        if not left:
-            return len(unchanged), []
-        looks = await outlast(lambda: looking.page(left, everything), name)
-        if before:
-            self._unchanged.note(looks, before, await self._alone(after, subjects[-1]))
-        return len(unchanged), looks
-
-    async def _alone(self, after: str, last: str) -> dict[str, Alone]:
-        store, destination = self._around.store, self._syncing.sync.connector.name
-        read = partial(alone, people=store.people, destination=destination, between=(after, last))
-        return await outlast(lambda: store.db.reading(read), self._syncing.name)
+        name, looking = self._syncing.name, self._syncing.looking
+        if self._walk.everything:
+            return 0, await outlast(lambda: looking.page(subjects, True), name)
+        apart = await outlast(lambda: looking.apart((after, subjects[-1]), self._unchanged.knows), name)
+        self._unchanged.note(apart)
+        done = {*apart.unchanged, *(look.person for look in apart.looks)}
+        left = [subject for subject in subjects if subject not in done]
+        looks = await outlast(lambda: looking.page(left), name) if left else []
+        return len(apart.unchanged), [*apart.looks, *looks]
 
     async def _subjects(self, after: str) -> list[str]:
         store, destination = self._around.store, self._syncing.sync.connector.name
-        async with store.db.read() as tx:
+
+        async def read(tx: Transaction) -> set[str]:
             known = await store.walks.page(tx, after, PAGE)
-            deleted = await store.deletions.waiting_at(tx, destination, after, PAGE)
-        return sorted({*known, *deleted})[:PAGE]
+            return {*known, *await store.deletions.waiting_at(tx, destination, after, PAGE)}
+
+        return sorted(await store.db.reading(read))[:PAGE]
 
     async def _look(self, page: _Page, person: str) -> None:
         try:

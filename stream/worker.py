@@ -1,11 +1,12 @@
 """Worker: starts, watches and stops the processors of this process.
 
 A processor that stops by itself (most of its deliveries die; the log lacks what it has yet to read) says so and waits
-for `stream resume`; the others go on. Whatever else ends a task ends the process.
+for `stream resume`; the others go on. Its members in other processes stop with it, and go on with it: the store says
+so. Whatever else ends a task ends the process.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from stream.runner import Runner
 logger = structlog.get_logger()
 
 _GAUGES_S = 1.0
+_STOPS_S = 1.0
 _GAUGES_SHARE = 0.02  # of the time, at most: a million held deliveries take long to count
 
 
@@ -58,6 +60,8 @@ class Worker:
         """How much each holds, as last counted."""
         self._around = around
         self._resumed = asyncio.Event()
+        self._changes = 0  # of `stopped`: what was read of the store before the last one no longer counts
+        self._running: dict[str, asyncio.Timeout] = {}
 
     @property
     def names(self) -> list[str]:
@@ -73,13 +77,18 @@ class Worker:
             if "deletion" in self.projectors:
                 group.create_task(self.eraser.run(), name=ERASER)
             group.create_task(self._gauge(), name="gauges")
+            group.create_task(self._see_stops(), name="stops")
 
     async def resume(self, processor: str) -> bool:
-        """Lets a stopped processor start again. False: it was not stopped."""
-        await self._around.store.positions.resume(processor)
+        """Lets a stopped processor start again, wherever its members run. False: it was not stopped."""
+        resumed = await self._around.store.positions.resume(processor)
         was = self.stopped.pop(processor, None)
-        self._resumed.set()
-        return was is not None
+        self._changed()
+        return resumed or was is not None
+
+    def runs(self, processor: str) -> bool:
+        """Does it run in this process?"""
+        return processor in self.projectors or processor in self.runners
 
     async def lags(self) -> list[lag.Lag]:
         """How far each processor is behind."""
@@ -95,15 +104,51 @@ class Worker:
         while True:
             await self._until_resumed(name)
             try:
-                await one.run()
+                await self._run(one)
             except (Stopped, PositionLost) as stop:
                 reason, lasting = str(stop), isinstance(stop, Stopped)
                 await outlast(lambda: positions.stop(name, reason, clock(), lasting), name)  # noqa: B023 - run at once
                 self._stop(name, reason)
 
+    async def _run(self, one: Runs) -> None:
+        """Until it stops, here or elsewhere."""
+        try:
+            async with asyncio.timeout(None) as elsewhere:
+                self._running[one.name] = elsewhere
+                await one.run()
+        except TimeoutError:
+            if not elsewhere.expired():
+                raise
+        finally:
+            del self._running[one.name]
+
     def _stop(self, name: str, reason: str) -> None:
+        if name not in self.stopped:
+            logger.error("processor_stopped", processor=name, reason=reason, resume=f"stream resume {name}")
         self.stopped[name] = reason
-        logger.error("processor_stopped", processor=name, reason=reason, resume=f"stream resume {name}")
+        self._changed()
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self._resumed.set()
+
+    async def _see_stops(self) -> None:
+        while True:
+            await asyncio.sleep(_STOPS_S)
+            changes = self._changes
+            found = await outlast(self._around.store.positions.stops, "stops")
+            if changes == self._changes:
+                self._follow(found)
+
+    def _follow(self, found: Mapping[str, str]) -> None:
+        """Stops what a member elsewhere has stopped, and lets go on what was resumed elsewhere."""
+        for name in [name for name in self.names if name in found and name not in self.stopped]:
+            self._stop(name, found[name])
+            if name in self._running:
+                self._running[name].reschedule(0.0)
+        for name in self.stopped.keys() - found.keys():
+            del self.stopped[name]
+            self._changed()
 
     async def _until_resumed(self, name: str) -> None:
         while name in self.stopped:

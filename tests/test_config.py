@@ -8,10 +8,11 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from stream import config, loading
+from stream import config, loading, places
 from stream.errors import ConfigError
 from stream.places import file_of
 
+KAFKA = "[log]\nurl = 'kafka://b:9092'\n"
 EXAMPLE = Path(__file__).parent.parent / "stream.toml"
 
 
@@ -46,6 +47,22 @@ def test_paths_are_relative_to_the_folder_of_the_file(load, tmp_path):
     assert found.log.url == f"sqlite:{tmp_path}/elsewhere/log.db"
     assert found.store.url == "sqlite:/var/lib/stream/state.db"
     assert found.folder == tmp_path
+
+
+def test_servers_are_named_by_urls_and_files_of_theirs_lie_beside_the_file(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("PASSWORD", "s3cret")
+    found = load(
+        '[log]\nurl = "kafka://a:9092,b:9092"\n[topics]\n"segment.track" = "cdp.track"\n'
+        '[kafka]\nsecurity_protocol = "SSL"\nca_file = "ca.pem"\n[spill]\nfolder = "spill"\n'
+        '[store]\nurl = "postgresql://me:${PASSWORD}@host:5432/db?sslmode=require"\n'
+    )
+    assert places.brokers(found.log.url) == ["a:9092", "b:9092"]
+    assert found.topics == {"segment.track": "cdp.track"}
+    assert (found.kafka.ca_file, found.kafka.cert_file) == (str(tmp_path / "ca.pem"), "")
+    assert found.spill.folder == str(tmp_path / "spill")
+    assert found.store.url == "postgresql://me:s3cret@host:5432/db?sslmode=require"
+    assert places.shown(found.store.url) == "postgresql://host:5432/db"
+    assert places.shown(found.log.url) == "kafka://a:9092,b:9092"
 
 
 def test_processors_that_are_named_are_the_only_ones_that_run(load):
@@ -113,8 +130,35 @@ WRONG = {
         "[sources.a]\nwrite_key = 'k'\n[sources.b]\nwrite_key = 'k'",
         "sources.a.write_key is another source's too: one key, one source",
     ),
-    "kafka": ("[log]\nurl = 'kafka://b:9092'", "log.url: kafka is not in this version; allowed: sqlite:FILE"),
-    "postgresql": ("[store]\nurl = 'postgresql://u:p@h/d'", "store.url: postgresql is not in this version"),
+    "a broker without a port": ("[log]\nurl = 'kafka://b'", "log.url must be kafka://HOST:PORT, several with commas"),
+    "a password in the log's url": ("[log]\nurl = 'kafka://u:p@b:9092'", "log.url must be kafka://HOST:PORT"),
+    "settings of Kafka that do not count": ("[kafka]\nproducers = 2", "kafka: log.url is not kafka://"),
+    "names of topics that do not count": ("[topics]\n'segment.track' = 'a'", "topics: log.url is not kafka://"),
+    "a topic that there is not": (f"{KAFKA}[topics]\n'segment.trakc' = 'a'", "topics.segment.trakc: there is no such"),
+    "a name that Kafka refuses": (f"{KAFKA}[topics]\n'segment.track' = 'a b'", "topics.segment.track: a topic's name"),
+    "one name for two topics": (
+        f"{KAFKA}[topics]\n'segment.track' = 'segment.page'",
+        "topics: segment.page is the name of two topics",
+    ),
+    "a name that is none": (f"{KAFKA}[topics]\n'segment.track' = 1", 'topics: each line is "OUR NAME" = "THE NAME ON'),
+    "a mechanism without the protocol": (
+        f"{KAFKA}[kafka]\nsasl_mechanism = 'PLAIN'\nusername = 'u'\npassword = 'p'",
+        "kafka.sasl_mechanism goes with security_protocol SASL_PLAINTEXT or SASL_SSL",
+    ),
+    "a login without a password": (
+        f"{KAFKA}[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'SCRAM-SHA-256'\nusername = 'u'",
+        "kafka: SCRAM-SHA-256 needs username and password",
+    ),
+    "two tokens": (
+        f"{KAFKA}[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'OAUTHBEARER'\ntoken = 'a'\ntoken_file = 'b'",
+        "kafka: OAUTHBEARER needs one of token, token_file, token_url",
+    ),
+    "a certificate without a key": (f"{KAFKA}[kafka]\ncert_file = 'a'", "kafka.cert_file and kafka.key_file go together"),
+    "more copies in sync than there are": (
+        f"{KAFKA}[kafka]\nreplication_factor = 1",
+        "kafka.min_insync_replicas is more than replication_factor: nothing could be written",
+    ),
+    "a spill for what cannot be away": ("[spill]\nfolder = 'spill'", "spill.folder: the embedded log cannot be away"),
     "another scheme": ("[store]\nurl = 'mysql://u:p@h/d'", "store.url must be sqlite:FILE"),
     "a bare file": ("[log]\nurl = 'data/log.db'", "log.url must be sqlite:FILE"),
     "no file": ("[log]\nurl = 'sqlite:'", "log.url must be sqlite:FILE"),
@@ -146,14 +190,17 @@ def test_what_is_wrong_is_named_with_its_path_and_what_is_allowed(load, tmp_path
 def test_several_problems_are_named_at_once(load):
     with pytest.raises(ConfigError) as raised:
         load("[receiver]\nsecrets = ['']\n[log]\nurl = 'kafka://b'\n")
-    assert "receiver.secrets[0] is empty; log.url: kafka" in str(raised.value)
+    assert "receiver.secrets[0] is empty; log.url must be kafka://" in str(raised.value)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "[receiver]\nrequire_header = 'TOPSECRET'",
-        "[store]\nurl = 'postgresql://me:TOPSECRET@host/db'",
+        "[store]\nurl = 'postgres//me:TOPSECRET@host/db'",
+        "[log]\nurl = 'kafka://me:TOPSECRET@host:9092'",
+        "[kafka]\npassword = 'TOPSECRET'",
+        "[kafka]\npassword = ['TOPSECRET']",
         "[receiver]\nport = 'TOPSECRET'",
         "[receiver]\non_bad_signature = 'TOPSECRET'",
         "[sources.web]\nsecrets = ['TOPSECRET', 1]",
@@ -190,7 +237,7 @@ def test_the_example_shows_every_setting_with_its_default(tmp_path):
     assert uncommented.purposes == {"newsletter": config.PurposeConfig()}
     assert as_it_is.processors == config.Config().processors
     keys = tomllib.loads(shown)
-    for section in ("receiver", "log", "store", "identity", "publish", "gate"):
+    for section in ("receiver", "probes", "log", "kafka", "spill", "store", "identity", "publish", "gate"):
         assert set(keys[section]) == set(msgspec.to_builtins(getattr(config.Config(), section)))
     assert set(keys["sources"]["website"]) == set(config.SourceConfig.__struct_fields__)
     assert set(keys["purposes"]["newsletter"]) == set(config.PurposeConfig.__struct_fields__)

@@ -31,6 +31,7 @@ OPERATING = (ROOT / "docs" / "operating.md").read_text()
 PROCESSORS = (ROOT / "docs" / "processors.md").read_text()
 MADE = ("processors/NAME.py", "processors/orders.py", "benchmarks/results.json")  # by users, by `make bench`
 SECRETS = ("SEGMENT_SECRET", "CHAT_PATH", "BILLING_SECRET", "LETTERS_TOKEN", "ADS_SECRET", "ADS_KEY")  # in examples
+PASSWORDS = ("KAFKA_PASSWORD", "POSTGRES_PASSWORD")
 SHOWN = {
     "README.md": ["orders"],
     "docs/processors.md": ["orders", "signups", "crm"],
@@ -76,7 +77,7 @@ def first_column(text, heading, number=0):
 
 def settings():
     """Every setting with its default, by its path in stream.toml."""
-    sections = ("receiver", "log", "store", "identity", "publish", "gate")
+    sections = ("receiver", "probes", "log", "kafka", "spill", "store", "identity", "publish", "gate")
     kinds = {name: type(getattr(config.Config(), name)) for name in sections}
     kinds |= {"sources.NAME": config.SourceConfig, "purposes.NAME": config.PurposeConfig}
     kinds |= {"processors.consent": consent.Settings}
@@ -216,7 +217,7 @@ def test_every_metric_topic_and_setting_that_is_mentioned_exists(file):
     metrics = first_column(OPERATING, "## Metrics")
     assert set(re.findall(r"\bstream_[a-z_]+", text)) <= metrics | {name.removesuffix("_total") for name in metrics}
     assert set(re.findall(r"`((?:segment|person)\.(?!toml|md|py)[a-z]+)`", text)) <= set(topics.ALL)
-    dotted = re.findall(r"`((?:receiver|log|store|identity|publish|gate)\.[a-z_]+)`", text)
+    dotted = re.findall(r"`((?:receiver|probes|log|kafka|spill|store|identity|publish|gate)\.[a-z_]+)`", text)
     assert {name for name in dotted if not name.endswith((".db", ".py"))} <= settings().keys()
     bracketed = re.findall(r"`\[(\w+)\] (\w+)", text)
     assert {f"{table}.{key}" for table, key in bracketed} <= settings().keys()
@@ -442,7 +443,7 @@ def test_the_example_of_registers_does_what_is_said_of_it():
 
 @pytest.mark.parametrize("block", [block for file in FILES for block in blocks(file.read_text(), "toml")])
 def test_every_configuration_in_the_documentation_is_one(block, tmp_path, monkeypatch):
-    for name in SECRETS:
+    for name in (*SECRETS, *PASSWORDS):
         monkeypatch.setenv(name, "secret-1234")
     (tmp_path / "processors").mkdir()
     for example in (ROOT / "examples").glob("*.py"):

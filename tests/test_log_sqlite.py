@@ -305,3 +305,14 @@ async def test_nothing_acknowledged_is_missing_after_kill_9(kind: Embedded, _rou
     for worker, last in acknowledged.items():
         assert found[worker] == list(range(len(found[worker])))
         assert len(found[worker]) > last
+
+
+async def test_times_never_go_back_even_if_the_clock_does(tmp_path):
+    kind = Embedded(tmp_path)
+    async with kind.open() as log:
+        await log.append([message("a")])
+        kind.clock.now -= 500
+        await log.append([message("a")])
+    async with kind.open() as log:
+        await log.append([message("a")])
+        assert [d.time for d in await everything(log)] == [1000.0, 1000.0, 1000.0]

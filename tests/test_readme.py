@@ -35,8 +35,10 @@ def commands(text: str) -> list[str]:
 
 HEAD, ACTING = README.partition("## Act on it\n")[::2]
 ACTING, TAIL = ACTING.partition("\n## ")[::2]
+TAIL, DEPLOYING = TAIL.partition("\n## Deploy\n")[::2]
 COMMANDS = [*commands(HEAD), *commands(TAIL)]
 DESTINATION, SWITCH, *ACT = commands(ACTING)
+DEPLOY = commands(DEPLOYING)  # tests/compose types them
 MADE = [command for command in COMMANDS if command.startswith("make ")]
 BEFORE = [command for command in COMMANDS if command.endswith("stream check")]  # a port that is in use is a problem
 PASTED = [command for command in COMMANDS if command not in (*MADE, *BEFORE)]
@@ -206,6 +208,7 @@ def test_the_blocks_are_the_commands_that_this_test_knows() -> None:
     assert MADE == ["make run", "make test"]
     assert BEFORE and len(PASTED) >= 8
     assert [command for command in [*PASTED, *ACT] if not re.match(r"curl |\.venv/bin/stream ", command)] == []
+    assert [command for command in DEPLOY if not re.match(r"printf |docker compose ", command)] == []
     assert DESTINATION == ".venv/bin/python examples/destination.py" and SWITCH.startswith("sed -i.bak ")
 
 

@@ -17,11 +17,16 @@ COMMANDS = {
     "lag": "lag",
     "held": "held",
     "invalid": "invalid",
+    "refused": "refused",
+    "spill": "spill",
     "person": "person",
     "forget": "forget",
     "deletions": "deletions",
     "resume": "resume",
     "sync": "sync",
+    "topics": "topics",
+    "positions": "positions",
+    "move": "move",
     "restored": "restored",
 }
 """Command → its module here, and the function in it."""

@@ -88,8 +88,7 @@ async def gather(store: Store, subject: str, destinations: Collection[str] = ())
     rows = snapshot.rows(key)
     person = snapshot.person(key)
     addresses = person.addresses(person.identifiers) if person else []
-    async with store.db.read() as tx:
-        told = await store.confirmed.anywhere(tx, component.subjects, addresses, destinations)
+    told = await store.db.reading(lambda tx: store.confirmed.anywhere(tx, component.subjects, addresses, destinations))
     found = Found(
         subject=subject,
         key=key,

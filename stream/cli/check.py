@@ -1,5 +1,6 @@
 """stream check"""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from stream import config, loading, places
 from stream.building import build
 from stream.cli import doors
 from stream.cli.frame import Frame, answer, json_option
+from stream.cli.servers import look
 from stream.config import PurposeConfig
 from stream.connector import Limits
 from stream.processor import Projection, Reactor, Sync
@@ -39,7 +41,7 @@ class Place(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """What `run` would run. `configuration` is None where there is no file; `takes`: what the receiver takes at
     each path; `processors`: which file each is; `sends`: the syncs and reactors among what they build; `purposes`: what
-    each needs of a person."""
+    each needs of a person; `differences`: how Kafka's topics differ from what is configured, and what that costs."""
 
     ok: bool
     configuration: str | None
@@ -51,19 +53,22 @@ class Plan(Struct, frozen=True):
     purposes: dict[str, PurposeConfig]
     log: str
     store: str
+    differences: list[str]
     problems: list[str]
 
 
 @click.command(epilog="Example: stream --config production.toml check")
+@click.option("--migrate", is_flag=True, help="Make the tables of the state, or bring them up to date.")
 @json_option
 @click.pass_obj
-def check(frame: Frame, as_json: bool) -> None:
+def check(frame: Frame, migrate: bool, as_json: bool) -> None:
     """Say what `run` would run, and whether it could.
 
-    Reads the configuration, finds processors and connectors, looks at files and port, and changes nothing. Exit code 2:
-    the configuration is wrong (a purpose that is not declared, something that sends without the projections that
-    guard it). 1: a file cannot be written, or the port is taken."""
-    plan = _plan(frame)
+    Reads the configuration, finds processors and connectors, looks at files and port, or asks Kafka and PostgreSQL, and
+    changes nothing without --migrate. Exit code 2: the configuration is wrong (a purpose that is not declared,
+    something that sends without the projections that guard it). 1: a file cannot be written, the port is taken, a
+    server does not answer or refuses us, a topic is missing, the state is another version's."""
+    plan = _plan(frame, migrate)
     answer(as_json, plan, _lines(plan))
     for problem in plan.problems:
         click.echo(f"Error: {problem}", err=True)
@@ -71,12 +76,12 @@ def check(frame: Frame, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _plan(frame: Frame) -> Plan:
+def _plan(frame: Frame, migrate: bool) -> Plan:
     settings = frame.config
     host, port = listen_host(settings), settings.receiver.port
     built = build(settings)  # a processor names what is wrong in its settings
-    log, store = places.file_of(settings.log.url), places.file_of(settings.store.url)
-    problems = [*_file_problems("log.url", log), *_file_problems("store.url", store), *_port_problems(host, port)]
+    servers = asyncio.run(look(settings, migrate))
+    problems = [*servers.problems, *_own_problems(settings, host)]
     return Plan(
         ok=not problems,
         configuration=str(frame.file) if frame.file else None,
@@ -86,8 +91,9 @@ def _plan(frame: Frame) -> Plan:
         sends={one.name: _sends(one) for one in built.processors if not isinstance(one, Projection)},
         destinations={name: Place(_hosts_of(name, settings), limits) for name, limits in built.limits.items()},
         purposes=settings.purposes,
-        log=str(log),
-        store=str(store),
+        log=servers.log,
+        store=servers.store,
+        differences=servers.differences,
         problems=problems,
     )
 
@@ -103,6 +109,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _table("purposes", [_purpose_line(*one) for one in plan.purposes.items()])
     yield f"log            {plan.log}"
     yield f"store          {plan.store}"
+    yield from _table("differences", plan.differences)
 
 
 def _table(title: str, rows: list[str]) -> Iterator[str]:
@@ -162,6 +169,19 @@ def _hosts(value: Any) -> Iterator[str]:
             return
 
 
+def _own_problems(settings: config.Config, host: str) -> Iterator[str]:
+    """Of what this machine must give."""
+    if not places.is_kafka(settings.log.url):
+        yield from _file_problems("log.url", places.file_of(settings.log.url))
+    if not places.is_postgres(settings.store.url):
+        yield from _file_problems("store.url", places.file_of(settings.store.url))
+    if settings.spill.folder:
+        yield from _file_problems("spill.folder", Path(settings.spill.folder) / "receiver-0.db")
+    yield from _port_problems("receiver", host, settings.receiver.port, settings.receiver.reuse_port)
+    if settings.probes.port and settings.probes.port != settings.receiver.port:
+        yield from _port_problems("probes", settings.probes.host, settings.probes.port)
+
+
 def _file_problems(path: str, file: Path) -> Iterator[str]:
     nearest = next(place for place in (file, *file.parents) if place.exists())
     if file.is_dir():
@@ -172,11 +192,11 @@ def _file_problems(path: str, file: Path) -> Iterator[str]:
         yield f"{path}: {nearest} cannot be written"
 
 
-def _port_problems(host: str, port: int) -> Iterator[str]:
+def _port_problems(section: str, host: str, port: int, shared: bool = False) -> Iterator[str]:
     try:
         [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.socket(family, kind, protocol) as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
             attempt.bind(address)
     except OSError as error:
-        yield f"receiver: {host}, port {port}: {error.strerror or error}"
+        yield f"{section}: {host}, port {port}: {error.strerror or error}"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 from msgspec import Struct
@@ -161,12 +161,17 @@ def _retries(every: Sequence[Held]) -> list[Want]:
         lane = lanes[one.processor, one.lane] if one.state == "waiting" else [one.id]
         if one.id == lane[-1]:
             before = f" and {len(lane) - 1} before it" if len(lane) > 1 else ""
-            wants.append(Want(f"{one.id}{before}", {"id": one.id}))
+            wants.append(Want(f"{one.id}{before}", _args(one)))
     return wants
 
 
 def _wants(every: Sequence[Held]) -> list[Want]:
-    return [Want(str(one.id), {"id": one.id}) for one in every]
+    return [Want(str(one.id), _args(one)) for one in every]
+
+
+def _args(one: Held) -> dict[str, Any]:
+    at = one.delivery.partition
+    return {"id": one.id, "processor": one.processor, "topic": at.topic, "part": at.number}
 
 
 def _edited(one: Held) -> bytes:

@@ -18,6 +18,7 @@ from stream.http import Shown
 from stream.looking import Look, Looking
 from stream.processor import Sync
 from stream.store import Store
+from stream.store.database import Transaction
 from stream.telemetry import Metrics
 from stream.trial import known_until, requests
 from stream.turns import Turns
@@ -91,10 +92,12 @@ class Outlook:
 
     async def _subjects(self, after: str) -> Sequence[str]:
         store, destination = self.store, self._sync.connector.name
-        async with store.db.read() as tx:
+
+        async def read(tx: Transaction) -> set[str]:
             known = await store.walks.page(tx, after, PAGE)
-            deleted = await store.deletions.waiting_at(tx, destination, after, PAGE)
-        return sorted({*known, *deleted})[:PAGE]
+            return {*known, *await store.deletions.waiting_at(tx, destination, after, PAGE)}
+
+        return sorted(await store.db.reading(read))[:PAGE]
 
 
 def _counted(look: Look) -> list[tuple[str, str, str]]:

@@ -71,8 +71,7 @@ async def _unlinked(frame: Frame) -> list[Unlinked]:
     async with remembered(frame) as store:
         # It is about everybody: no hash stands for that.
         await store.requests.note(who(), "person --unlinked", "", time.time())
-        async with store.db.read() as tx:
-            return await store.people.unlinked(tx, _UNLINKED)
+        return await store.db.reading(lambda tx: store.people.unlinked(tx, _UNLINKED))
 
 
 def _unlinked_lines(pairs: list[Unlinked]) -> Iterator[str]:

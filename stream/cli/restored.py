@@ -27,7 +27,9 @@ def restored(frame: Frame, yes: bool, as_json: bool) -> None:
     built = build(frame.config)
     reactors, syncs = [one.name for one in built.reactors], [one.name for one in built.syncs]
     if not yes:
-        click.confirm("Is everything stopped that runs on this state, and was the state put back?", abort=True, err=True)
+        click.confirm(
+            "Is everything stopped that runs on this state, and was the state put back?", abort=True, err=True
+        )
     found = asyncio.run(_restored(frame, reactors, syncs))
     answer(as_json, found, _lines(found))
 

@@ -1,4 +1,4 @@
-"""The files of a stream, opened beside the process that runs on them; and the audit of who looked."""
+"""The log and the store of a stream, opened beside the processes that run on them; and the audit of who looked."""
 
 import getpass
 import os
@@ -12,8 +12,9 @@ import click
 
 from stream.cli.frame import Frame
 from stream.errors import StoreError
-from stream.log.sqlite import SqliteHistory
-from stream.places import file_of
+from stream.log import Log
+from stream.log.opening import looked_at
+from stream.places import file_of, is_postgres
 from stream.store import Store
 from stream.subjects import subject, text_id
 
@@ -24,15 +25,16 @@ _KINDS = ("user", "anon", "group", "message")
 async def remembered(frame: Frame) -> AsyncIterator[Store]:
     """The store. Raises StoreError where there is none yet: a command that looks makes no files."""
     config = frame.config
-    _must_exist(file_of(config.store.url))
-    async with Store.open(config.store.url, config.identity) as store:
+    if not is_postgres(config.store.url):
+        _must_exist(file_of(config.store.url))
+    async with Store.open(config.store, config.identity, create=False) as store:
         yield store
 
 
 @asynccontextmanager
-async def kept(frame: Frame) -> AsyncIterator[SqliteHistory]:
+async def kept(frame: Frame) -> AsyncIterator[Log]:
     """The log, to read. Raises LogError where there is none yet."""
-    async with SqliteHistory.open_readonly(file_of(frame.config.log.url)) as log:
+    async with looked_at(frame.config) as log:
         yield log
 
 

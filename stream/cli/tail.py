@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 
 import click
@@ -13,7 +14,7 @@ from stream.cli import message
 from stream.cli.frame import Frame, json_option
 from stream.cli.since import since_option
 from stream.cli.state import kept, named, note, remembered
-from stream.log.sqlite import SqliteHistory
+from stream.log import Log
 from stream.message import Delivery, Partition
 from stream.snapshot import read
 
@@ -105,7 +106,7 @@ async def _of_person(frame: Frame, subject: str, topic: str) -> frozenset[str]:
     return frozenset(snapshot.components[subject].subjects)
 
 
-async def _from(log: SqliteHistory, start: _Start, wanted: Filter) -> AsyncIterator[Delivery]:
+async def _from(log: Log, start: _Start, wanted: Filter) -> AsyncIterator[Delivery]:
     """What was taken from a time on, in that order; then, if it is to follow, what comes."""
     places = {p: next for p, (_, next) in (await log.bounds([start.topic], start.since)).items()}
     left = start.limit
@@ -118,7 +119,7 @@ async def _from(log: SqliteHistory, start: _Start, wanted: Filter) -> AsyncItera
                     return
 
 
-async def _on(log: SqliteHistory, start: _Start, places: Places) -> AsyncGenerator[Delivery, None]:
+async def _on(log: Log, start: _Start, places: Places) -> AsyncGenerator[Delivery, None]:
     async for delivery in log.read(start.topic, start.since or 0.0):
         places[delivery.partition] = delivery.offset + 1
         yield delivery
@@ -127,7 +128,7 @@ async def _on(log: SqliteHistory, start: _Start, places: Places) -> AsyncGenerat
             yield delivery
 
 
-async def _last(log: SqliteHistory, start: _Start, wanted: Filter) -> AsyncIterator[Delivery]:
+async def _last(log: Log, start: _Start, wanted: Filter) -> AsyncIterator[Delivery]:
     """The last ones, looked for backwards in steps that grow; then, if it is to follow, what comes."""
     bounds = await log.bounds([start.topic])
     ends = {partition: end for partition, (_, end) in bounds.items()}
@@ -157,7 +158,7 @@ async def _newest(read: AsyncIterator[Delivery], wanted: Filter, limit: int) -> 
     return sorted(found, key=_taken)[-limit:]
 
 
-async def _read(log: SqliteHistory, topic: str, begin: Places, until: Places | None = None) -> AsyncIterator[Delivery]:
+async def _read(log: Log, topic: str, begin: Places, until: Places | None = None) -> AsyncIterator[Delivery]:
     """From these places on; up to others, or for ever."""
 
     async def assigned(partitions: Collection[Partition]) -> Mapping[Partition, int]:
@@ -166,7 +167,8 @@ async def _read(log: SqliteHistory, topic: str, begin: Places, until: Places | N
     async def revoked(partitions: Collection[Partition]) -> None:
         """Nothing is written that would have to be finished."""
 
-    async with log.consume("tail", [topic], assigned, revoked, until) as cursor:
+    alone = f"tail-{secrets.token_hex(8)}"  # with others of its name it would share the partitions
+    async with log.consume(alone, [topic], assigned, revoked, until) as cursor:
         with contextlib.suppress(StopAsyncIteration):
             while True:
                 for delivery in await cursor.fetch(_FETCH):

@@ -94,7 +94,7 @@ class Destination:
     async def _ask_once(self, request: Request, url: str | URL, allow: Allow, rank: int) -> tuple[Response, URL]:
         unused: float | None = await self._slots.take(rank)
         try:
-            await allow()
+            await allow(request)
             unused = None
             answer, asked = await self._measured(request, url)
             if pause := verdict.pause(answer, self._clock()):

@@ -8,7 +8,7 @@ from stream.errors import Dead, Refused
 
 T = TypeVar("T")
 
-Allow = Callable[[], Awaitable[None]]
+Allow = Callable[[Request], Awaitable[None]]
 """Awaited for every request after all waiting, right before its bytes go out. What it raises ends the flow, and nothing
 was sent."""
 

@@ -42,7 +42,7 @@ class Recorder:
         async def ask(request: Request) -> Response:
             if self._reads is not None and request.method.upper() in _READS:
                 return _answer(await self._reads.perform(_one(request), allow, gives, slow))
-            await allow()
+            await allow(request)
             self._show(shown(request))
             return Response(status=200, body=b"{}")
 

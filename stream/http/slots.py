@@ -37,6 +37,8 @@ class Slots:
     async def take(self, rank: int) -> float:
         """Waits for a slot and for what the rates ask; the time at which it has both. `release` must follow. Raises
         NotYet where that takes long."""
+        if (now := self._at_once(rank)) is not None:
+            return now
         turn: _Turn = asyncio.get_running_loop().create_future()
         self._waiting[rank].append(turn)
         self._grant()
@@ -68,6 +70,17 @@ class Slots:
         """Grants nothing more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _at_once(self, rank: int) -> float | None:
+        """The time, if there is a slot that nobody waits for."""
+        if any(self._waiting[: rank + 1]) or not (self._free_for_slow if _is_slow(rank) else self._free):
+            return None
+        now = self._clock()
+        if not self._free or self._wait(rank, now) > 0:
+            return None
+        self._free -= 1
+        self._free_for_slow -= _is_slow(rank)
+        return now
 
     def _grant(self) -> None:
         while (rank := self._next()) is not None:

@@ -17,7 +17,8 @@ from stream.log.sqlite_history import history
 from stream.log.sqlite_positions import PositionCopies
 from stream.log.sqlite_reader import Reader
 from stream.log.sqlite_retention import Retention
-from stream.log.sqlite_rows import Ends, encode
+from stream.log.sqlite_rows import Row, encode
+from stream.log.sqlite_tail import Tail
 from stream.log.sqlite_writer import Writer
 from stream.message import Delivery, Message, Partition
 
@@ -39,12 +40,16 @@ class SqliteHistory:
         """Opens a log that another process writes, or none. New messages are found by asking, every `wait` seconds."""
         file = await asyncio.to_thread(look, path)
         async with _reader(file) as reader:
-            yield SqliteHistory(file, Feed(reader, await reader.ends(), True, wait))
+            yield SqliteHistory(file, Feed(reader, await reader.ends(), True, wait, Tail()))
 
     @property
     def identity(self) -> str:
-        """See Log."""
+        """Names this very file, and so all of its topics."""
         return self._file.identity
+
+    async def identities(self, topics: Collection[str]) -> Mapping[str, str]:
+        """See Log."""
+        return dict.fromkeys(topics, self._file.identity)
 
     async def append(self, messages: Sequence[Message]) -> None:
         """Raises LogError: this process only reads."""
@@ -124,7 +129,7 @@ class SqliteLog(SqliteHistory):
         with sole_writer(path):
             file = await asyncio.to_thread(prepare, path, partitions, clock())
             async with _last_to_close(path), _reader(file) as reader:
-                log = SqliteLog(file, Feed(reader, await reader.ends(), False, wait), clock, queue_bytes)
+                log = SqliteLog(file, Feed(reader, await reader.ends(), False, wait, Tail()), clock, queue_bytes)
                 try:
                     yield log
                 finally:
@@ -150,17 +155,28 @@ class SqliteLog(SqliteHistory):
         """In how many commits."""
         return self._writer.commits
 
+    @property
+    def ends(self) -> Mapping[Partition, int]:
+        """The offset that each partition's next message will get, as far as it is written."""
+        return self._feed.ends
+
     async def append(self, messages: Sequence[Message]) -> None:
         """See Log. An append that is larger than the bound by itself is taken when nothing else waits: it would never
         get through otherwise."""
+        if messages:
+            await self.enqueue(messages)
+
+    def enqueue(self, messages: Sequence[Message]) -> asyncio.Future[None]:
+        """append(), whose place in the order is taken before this returns; done when it is durable."""
         self._check_open()
-        parts, size = self._encoded(messages)
-        if not parts:
-            return
-        queued = self._writer.queued_bytes
+        (parts, size), queued = self._encoded(messages), self._writer.queued_bytes
         if queued and queued + size > self._queue_bytes:
             raise LogFull(f"{queued} bytes wait to be written, {size} more would pass the bound of {self._queue_bytes}")
-        await self._writer.append(parts, len(messages), size)
+        return self._writer.append(parts, len(messages), size)
+
+    async def extent(self) -> tuple[int, float | None]:
+        """How many bytes it holds, and when the oldest message that is still kept was taken."""
+        return await self._feed.reader.extent()
 
     async def trouble(self) -> str | None:
         """Why nothing can be appended now; None if something can. After a failure it is tried anew at each call: nobody
@@ -175,13 +191,12 @@ class SqliteLog(SqliteHistory):
         `max_bytes` (0: no bound), the oldest of the rest; never at or beyond a partition's offset in `keep_from`: one
         that is absent may go whole. Whole batches only, a few at a time, between appends. Returns how many messages."""
         self._check_open()
-        ends = self._feed.ends  # as they are now: appends must not keep it going for ever
-        limits = {
-            id: min(keep_from.get(partition, ends[partition]), ends[partition]) for id, partition in self._by_id.items()
-        }
+        ends = dict(self._feed.ends)  # as they are now: appends must not keep it going for ever
+        limits = {id: min(keep_from.get(at, ends[at]), ends[at]) for id, at in self._by_id.items()}
         retention = Retention(limits, older_than, max_bytes)
         total = 0
         while deleted := await self._writer.turn(retention.step):
+            self._feed.tail.clear()
             total += deleted
         return total
 
@@ -197,9 +212,11 @@ class SqliteLog(SqliteHistory):
             parts.setdefault(route[partition_of(message.key, len(route))], []).append(data)
         return parts, size
 
-    def _heard(self, touched: Ends) -> None:
+    def _heard(self, rows: Sequence[Row]) -> None:
         """A commit: those who wait for what it holds need wait no longer."""
-        partitions = {self._by_id[id]: end for id, end in touched.items()}
+        partitions = {self._by_id[id]: end for id, _, end, *_ in rows}
+        for row in rows:
+            self._feed.tail.add(self._by_id[row[0]], row)
         for partition, end in partitions.items():
             self._feed.ends[partition] = max(end, self._feed.ends[partition])
         for member in self._members:

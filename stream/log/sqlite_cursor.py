@@ -8,6 +8,7 @@ from typing import NamedTuple
 from stream.errors import PositionLost
 from stream.log.members import Member
 from stream.log.sqlite_reader import Page, Reader, Span
+from stream.log.sqlite_tail import Tail
 from stream.message import Delivery, Partition
 
 _FETCH_BYTES = 8 * 1024 * 1024
@@ -16,12 +17,14 @@ _LEAST_READ = 256  # messages: a row that holds one message is not worth a visit
 
 class Feed(NamedTuple):
     """What all cursors of a log read from. `ends`: the offset that each partition's next message will get, as far as
-    this process knows; if another one writes, they are `asked` for at each fetch. `wait`: for how long, in s."""
+    this process knows; if another one writes, they are `asked` for at each fetch. `wait`: for how long, in s. `tail`:
+    what this process wrote last."""
 
     reader: Reader
     ends: dict[Partition, int]
     asked: bool
     wait: float
+    tail: Tail
 
 
 class SqliteCursor:
@@ -68,7 +71,9 @@ class SqliteCursor:
         if self._feed.asked:
             self._feed.ends.update(await self._feed.reader.ends())
         if spans := reading.hungry(self._feed.ends, limit):
-            pages = await self._feed.reader.pages(spans, _FETCH_BYTES)
+            pages = self._feed.tail.pages(spans, _FETCH_BYTES)
+            if pages is None:
+                pages = await self._feed.reader.pages(spans, _FETCH_BYTES)
             # A page may come when its partition has just been revoked: then it is dropped, with all that was kept.
             if self._member.assigned is reading.assigned:
                 reading.feed(spans, pages, self._feed.ends)

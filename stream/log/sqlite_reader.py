@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from stream.errors import LogError, LogUnavailable
 from stream.log.sqlite_file import LogFile, readable
+from stream.log.sqlite_retention import used_bytes
 from stream.log.sqlite_rows import deliveries, read_ends
 from stream.message import Delivery, Partition
 
@@ -57,6 +58,10 @@ class Reader:
         """The offset that each partition's next message will get."""
         by_id = await self._ask(read_ends)
         return {partition: by_id[id] for partition, id in self._file.ids.items()}
+
+    async def extent(self) -> tuple[int, float | None]:
+        """How many bytes are kept, and the time of the oldest row."""
+        return await self._ask(_extent)
 
     async def positions(self, group: str) -> dict[Partition, int]:
         """What a group has committed."""
@@ -128,6 +133,11 @@ def _first(connection: Connection, id: int, end: int) -> int:
     query = "SELECT first FROM batch WHERE partition_id = ? ORDER BY next LIMIT 1"
     row = connection.execute(query, (id,)).fetchone()
     return int(row[0]) if row else end
+
+
+def _extent(connection: Connection) -> tuple[int, float | None]:
+    row = connection.execute("SELECT time FROM batch ORDER BY id LIMIT 1").fetchone()
+    return used_bytes(connection), row and row[0]
 
 
 def _taken_at(connection: Connection, id: int, at: float, low: int, high: int) -> int:

@@ -11,7 +11,7 @@ from stream.errors import LogUnavailable
 from stream.log.sqlite_checkpoint import Checkpoints
 from stream.log.sqlite_file import writable
 from stream.log.sqlite_queue import Append, Queue, Turn
-from stream.log.sqlite_rows import Ends, laid_out, newest_time, read_ends, write
+from stream.log.sqlite_rows import Ends, Row, laid_out, newest_time, read_ends, write
 
 
 class Writer:
@@ -20,7 +20,7 @@ class Writer:
     After any error the transaction is rolled back, the connection is closed, and everyone in it is told. The next one
     opens anew and reads the ends from the file: when there is room again, there is nothing to restart."""
 
-    def __init__(self, path: Path, clock: Callable[[], float], on_commit: Callable[[Ends], None]) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float], on_commit: Callable[[Sequence[Row]], None]) -> None:
         self.queued_bytes = 0  # what waits or is being written
         self.appended_messages = 0
         self.appended_bytes = 0
@@ -87,15 +87,15 @@ class Writer:
 
     def _write(self, group: list[Append]) -> None:
         try:
-            touched = self._commit(group)
+            rows = self._commit(group)
         except Exception as error:  # whatever it was: nobody is told that it is durable, and nobody waits for ever
             self._loop.call_soon_threadsafe(self._refuse, group, self._failed(error))
         else:
             self.failure = None
-            self._loop.call_soon_threadsafe(self._settle, group, touched)
+            self._loop.call_soon_threadsafe(self._settle, group, rows)
             self._checkpoints.wrote(sum(append.size for append in group))
 
-    def _commit(self, group: list[Append]) -> Ends:
+    def _commit(self, group: list[Append]) -> Sequence[Row]:
         with self._checkpoints.pause:
             connection = self._connected()
             time = max(self._time, self._clock())
@@ -103,7 +103,7 @@ class Writer:
             write(connection, rows)
         self._ends.update(touched)
         self._time = time
-        return touched
+        return rows
 
     def _take(self, turn: Turn) -> None:
         try:
@@ -145,14 +145,14 @@ class Writer:
 
     # From here on: the loop.
 
-    def _settle(self, group: list[Append], touched: Ends) -> None:
+    def _settle(self, group: list[Append], rows: Sequence[Row]) -> None:
         self.commits += 1
         for append in group:
             self.queued_bytes -= append.size
             self.appended_bytes += append.size
             self.appended_messages += append.count
             _finish(append.done, None)
-        self._on_commit(touched)
+        self._on_commit(rows)
 
     def _refuse(self, group: list[Append], failure: LogUnavailable) -> None:
         for append in group:

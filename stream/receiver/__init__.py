@@ -15,7 +15,7 @@ from stream.receiver.intake import Intake
 from stream.receiver.sdk import Sdk
 from stream.telemetry import Metrics
 
-__all__ = ["application", "listen_host", "listening"]
+__all__ = ["application", "listen_host", "listening", "probes"]
 
 Ready = Callable[[], Awaitable[str | None]]
 """None when this process can do its work, or the reason why it cannot."""
@@ -36,18 +36,28 @@ def application(
     return application
 
 
+def probes(ready: Ready, metrics: Metrics) -> web.Application:
+    """/health, /ready and /metrics alone, for a process without the receiver."""
+    application = web.Application()
+    application.add_routes(_Probes(ready, metrics.registry).routes())
+    return application
+
+
 @asynccontextmanager
-async def listening(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
+async def listening(
+    application: web.Application, host: str, port: int, *, shared: bool = False, section: str = "receiver"
+) -> AsyncIterator[int]:
     """Serves while the context is open; the port that it listens on (0: any free one). On leaving, requests in flight
-    are finished, within a time. Raises ConfigError where it cannot listen."""
+    are finished, within a time. `shared`: other processes may listen there, too, and the system spreads connections
+    over them. Raises ConfigError, which names the section, where it cannot listen."""
     # aiohttp must not inflate bodies: it is done within the limit (body.py).
     runner = web.AppRunner(application, auto_decompress=False, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, reuse_port=shared).start()
         except OSError as error:
-            raise ConfigError(f"receiver.port: cannot listen on {host}:{port}: {error.strerror}") from error
+            raise ConfigError(f"{section}.port: cannot listen on {host}:{port}: {error.strerror}") from error
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -158,7 +158,7 @@ class Member:
         async def lost(tx: Transaction) -> list[Partition]:
             return await positions.lost(tx, name, claims)
 
-        gone = await outlast(partial(self.commits.read, lost), name)
+        gone = await outlast(partial(self.around.store.db.reading, lost), name)
         self.known.forget(gone)
         for partition in gone:
             if partition in self.parts:

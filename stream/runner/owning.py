@@ -24,6 +24,8 @@ class Owning:
         self._member = member
         self._crew = crew
         self._seen = float("-inf")
+        self.at: float | None = None
+        """When partitions were last assigned, by perf_counter."""
 
     async def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """They are ours from now on; where to start in each."""
@@ -35,7 +37,7 @@ class Owning:
             member.parts[partition] = Part(partition, one, member.ledger, held)
         for lane in await around.store.lanes.of(name, partitions):
             member.known.keep(lane)
-        self._seen = seen
+        self._seen, self.at = seen, perf_counter()
         return {partition: one.position for partition, one in owned.items()}
 
     async def revoked(self, partitions: Collection[Partition]) -> None:

@@ -61,6 +61,11 @@ class Runner:
         """How it stands, for others to see."""
         return self._member.status
 
+    @property
+    def assigned(self) -> float | None:
+        """When it was last assigned partitions, by perf_counter."""
+        return self._owning.at
+
     def owns(self, partition: Partition) -> bool:
         """Is this partition its own now?"""
         part = self._member.parts.get(partition)

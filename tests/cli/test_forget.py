@@ -110,8 +110,7 @@ async def test_what_destinations_must_still_delete_is_shown_and_then_their_recei
     await known(system)
     await system.send(message("delete", NOW, userId="ada", messageId="d1"))
     await system.settle()
-    async with system.store.db.write() as tx:
-        await deletions.settled(tx, "ads", ["user_id:ada"], "deleted", NOW + 5)
+    await system.store.db.writing(lambda tx: deletions.settled(tx, "ads", ["user_id:ada"], "deleted", NOW + 5))
     listed = json.loads((await stream("deletions", "list", "--json")).stdout)
     assert [(one["state"], one["outstanding"], one["waits_for"]) for one in listed] == [
         ("erased", {"crm": 1}, "crm to delete")
@@ -124,8 +123,7 @@ async def test_what_destinations_must_still_delete_is_shown_and_then_their_recei
     ads = f"receipt    ads deleted 2023-11-14T22:13:25.000Z, address {hashed('user_id:ada')}"
     assert ads in lines
 
-    async with system.store.db.write() as tx:
-        await deletions.settled(tx, "crm", [crm], "deleted", NOW + 6)
+    await system.store.db.writing(lambda tx: deletions.settled(tx, "crm", [crm], "deleted", NOW + 6))
     await system.settle()
     result = await stream("deletions", "show", "d1")
     assert "ada" not in result.stdout

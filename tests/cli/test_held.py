@@ -146,9 +146,12 @@ async def wait(system, user, *reasons, attempts=0, due=NOW):
         for reason in reasons
     ]
     lane = Lane(name=subject, partition=CHANGED, attempts=attempts, due=due, reason=reasons[0], since=NOW)
-    async with store.db.write() as tx:
+
+    async def write(tx):
         await store.held.add(tx, rows)
         await store.lanes.put(tx, "audiences.crm", lane)
+
+    await store.db.writing(write)
 
 
 async def test_what_waits_says_when_it_is_tried_next_and_what_is_dead_does_not(system, stream):

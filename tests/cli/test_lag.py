@@ -86,8 +86,7 @@ async def test_of_a_reactor_it_says_what_the_running_process_says_and_what_the_s
     assert line.split() == ["forward.copy", "answers", "-", "0", "-"]
     await system.store.statuses.keep({"forward.copy": Status(broken=now - 60, probe=now + 5, oldest=now - 90)}, now)
     lane = Lane(name="ada", partition=Partition("segment.track", 0), due=NOW + 7, reason="http_500", since=NOW)
-    async with system.store.db.write() as tx:
-        await system.store.lanes.put(tx, "forward.copy", lane)
+    await system.store.db.writing(lambda tx: system.store.lanes.put(tx, "forward.copy", lane))
     acting, line = await destination(stream)
     assert (acting["breaker"], acting["open_since"], acting["next_probe"]) == ("open", now - 60, now + 5)
     assert 90 <= acting["oldest_open_s"] < 150

@@ -68,9 +68,12 @@ async def test_it_shows_what_each_destination_was_told_and_what_it_answered(syst
     )
     shared = structs.replace(vip, destination="ads", thing="profile", subject="user:bob")
     await known(system)
-    async with store.db.write() as tx:
+
+    async def write(tx):
         await store.confirmed.take(tx, [vip, shared], "lease", NOW, NOW + 9)
         await store.confirmed.confirm(tx, "lease", {vip.key: "true"}, NOW + 1)
+
+    await store.db.writing(write)
     found = json.loads((await stream("person", "ada", "--json")).stdout)
     assert [(one["destination"], one["thing"], one["known"], one["value"]) for one in found["confirmed"]] == [
         ("ads", "profile", False, None),
@@ -84,8 +87,7 @@ async def test_it_shows_what_each_destination_was_told_and_what_it_answered(syst
     await system.settle()
     lines = (await stream("person", "ada")).stdout.splitlines()
     assert "      open       crm has still to delete email:ada@b.c" in lines
-    async with store.db.write() as tx:
-        await store.deletions.settled(tx, "crm", ["email:ada@b.c"], "deleted", NOW + 5)
+    await store.db.writing(lambda tx: store.deletions.settled(tx, "crm", ["email:ada@b.c"], "deleted", NOW + 5))
     await system.settle()
     result = await stream("person", "ada")
     hashed = store.people.hash("email:ada@b.c")

@@ -64,9 +64,12 @@ async def caught_up(system):
     """The gate's projections have dealt with everything, by the clock of the command. Again, when called."""
 
     async def catch_up():
-        async with system.store.db.write() as tx:
+
+        async def write(tx):
             rows = [(name, time.time()) for name in ("profiles", "consent", "deletion")]
             await tx.many("INSERT OR REPLACE INTO caught_up (processor, time) VALUES (?, ?)", rows)
+
+        await system.store.db.writing(write)
 
     await catch_up()
     return catch_up
@@ -74,9 +77,12 @@ async def caught_up(system):
 
 async def everything(system):
     """How many rows there are of all that a live send would leave."""
-    async with system.store.db.read() as tx:
+
+    async def read(tx):
         tables = ("sends", "confirmed", "held", "lanes", "positions", "tallies", "marks", "rows")
         return [await tx.all(f"SELECT count(*) FROM {table}") for table in tables]
+
+    return await system.store.db.reading(read)
 
 
 async def tried(stream, *words):
@@ -116,9 +122,12 @@ async def test_what_was_sent_before_is_said_to_be_so(system, stream, caught_up):
     await track(system, "ada", 1, properties={"sends": 2})
     await track(system, "bob", 2, properties={"sends": 1})
     sends = system.store.sends
-    async with system.store.db.write() as tx:
+
+    async def write(tx):
         await sends.add(tx, [sends.hash("twice", "m1", "user:ada", 1)], NOW)
         await sends.add(tx, [sends.hash("twice", "m2", "user:bob", 1)], NOW)
+
+    await system.store.db.writing(write)
     (ada, bob), sums = await tried(stream, "twice")
     assert (ada["outcome"], ada["sent_before"], len(ada["requests"])) == ("would send", 1, 2)
     assert (bob["outcome"], bob["sent_before"], len(bob["requests"])) == ("sent already", 1, 1)

@@ -33,7 +33,7 @@ def crm(request, destination):
 
 @pytest.fixture
 async def run(crm):
-    async def allowed():
+    async def allowed(request):
         return None
 
     async with Client.open(crm.limits, lambda: 0.0, Metrics(CollectorRegistry())) as client:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from stream.config import Config, GateConfig, PublishConfig, PurposeConfig, SourceConfig
 from stream.errors import NotYet
 from stream.gate import Gate, Question
+from stream.reads import Reads
 from tests.embedded import Clock, Embedded, message
 from tests.engine.outcome import ready
 
@@ -36,7 +37,8 @@ class Asking:
 
     def __init__(self, system, clock):
         self.system, self.clock = system, clock
-        self.gate = Gate(system.around, CONFIG)
+        self.reads = Reads(system.around.store)
+        self.gate = Gate(system.around, CONFIG, self.reads)
 
     async def knows(self, *messages):
         """These are received, and everything reads them."""

@@ -65,7 +65,7 @@ class Line:
             seen = Seen(method=request.method, path=path, headers={}, body=request.body or b"", at=self._clock.now)
             if self.before is not None:
                 await self.before(seen)
-            await allow()
+            await allow(request)
             self.arrive()
             self.asked.append(seen)
             if self.delays:

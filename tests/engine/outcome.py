@@ -47,10 +47,14 @@ async def lags(system: Embedded) -> list[lag.Lag]:
 async def outcome(system: Embedded, subjects: list[str]) -> Outcome:
     """What all of it ended in, for these subjects."""
     people = {subject: await system.person(subject) for subject in subjects}
-    async with system.store.db.read() as tx:
+
+    async def read(tx):
         links = await tx.all("SELECT subject, other, first, last FROM links ORDER BY subject, other")
         rows = await tx.all("SELECT tbl, subject FROM rows ORDER BY tbl, subject")
         tombstones = await system.store.people.tombstones(tx, subjects)
+        return links, rows, tombstones
+
+    links, rows, tombstones = await system.store.db.reading(read)
     return Outcome(
         people={subject: plain(person) for subject, person in people.items()},
         links=[(subject, other, first, last) for subject, other, first, last in links],

@@ -82,7 +82,7 @@ class Wire:
             asked = Asked(**{k: tuple(v) if k == "ids" else v for k, v in json.loads(request.body or b"").items()})
             if self.before is not None:
                 await self.before(asked)
-            await allow()
+            await allow(request)
             self.asked.append(asked)
             self._running += asked.ids
             self.most_at_once = max(self.most_at_once, *map(self._running.count, asked.ids))
@@ -203,14 +203,16 @@ class System:
 
     async def told(self, *subjects: str) -> dict[tuple[str, str], str | None]:
         """What the destination was told on behalf of these, as JSON."""
-        async with self.embedded.store.db.read() as tx:
-            found = await self.embedded.store.confirmed.about(tx, "crm", subjects, ())
+        found = await self.embedded.store.db.reading(
+            lambda tx: self.embedded.store.confirmed.about(tx, "crm", subjects, ())
+        )
         return {(one.address, one.thing): one.value for one in found}
 
     async def rows(self, address: str) -> list[Told]:
         """What it was told about an address."""
-        async with self.embedded.store.db.read() as tx:
-            return await self.embedded.store.confirmed.about(tx, "crm", (), [address])
+        return await self.embedded.store.db.reading(
+            lambda tx: self.embedded.store.confirmed.about(tx, "crm", (), [address])
+        )
 
 
 def identify(user: str, at: float, email: str | None = None, **more: Any) -> Message:

@@ -25,20 +25,18 @@ async def test_a_beginning_moves_no_position_and_takes_no_claim(tmp_path: Path) 
         await system.send(message("track", 1.0, userId="u1"))
         await start.begin("old", system.log, system.store, TRACK)
         assert {p: at for p, at in (await system.store.positions.all())["old"].items() if at} == {}
-        async with system.store.db.read() as tx:
-            await system.store.positions.check(tx, "old", {p: one.claim for p, one in owned.items()})
+        await system.store.db.reading(
+            lambda tx: system.store.positions.check(tx, "old", {p: one.claim for p, one in owned.items()})
+        )
 
 
 async def test_one_that_stopped_counts_as_behind_until_it_has_caught_up_once_more(tmp_path: Path) -> None:
     async with Embedded.open(tmp_path) as system:
         await system.settle()
         store = system.store
-        async with store.db.read() as tx:
-            assert await tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'")
+        assert await store.db.reading(lambda tx: tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'"))
         await store.positions.stop("consent", "most of its last deliveries died", 1.0)
         await store.positions.resume("consent")
-        async with store.db.read() as tx:
-            assert not await tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'")
+        assert not await store.db.reading(lambda tx: tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'"))
         await system.settle()
-        async with store.db.read() as tx:
-            assert not await tx.all("SELECT 1 FROM stops")
+        assert not await store.db.reading(lambda tx: tx.all("SELECT 1 FROM stops"))

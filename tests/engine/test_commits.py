@@ -7,6 +7,7 @@ import pytest
 from stream.commits import Commits
 from stream.config import IdentityConfig
 from stream.errors import NotYet, StoreError
+from stream.reads import Reads
 from stream.store import Store
 
 
@@ -29,9 +30,9 @@ def put(name, error=None):
 async def test_those_who_come_while_one_commit_runs_share_the_next(store, monkeypatch):
     writing, groups = store.db.writing, []
 
-    async def counted(body, durable=True):
+    async def counted(body, durable=True, **more):
         groups.append(durable)
-        return await writing(body, durable)
+        return await writing(body, durable, **more)
 
     monkeypatch.setattr(store.db, "writing", counted)
     commits = Commits(store)
@@ -55,7 +56,7 @@ async def test_what_one_raises_is_its_own_and_it_has_changed_nothing(store, erro
 
 
 async def test_a_transaction_that_fails_fails_for_all_of_them(store, monkeypatch):
-    async def full(body, durable=True):
+    async def full(body, durable=True, **more):
         raise StoreError("the disk is full")
 
     commits = Commits(store)
@@ -77,11 +78,45 @@ async def test_who_is_cancelled_while_waiting_writes_nothing_and_holds_up_nobody
     assert "b" not in await store.tables()
 
 
+class Asking:
+    """Counts tables, and the reads in which they were counted."""
+
+    def __init__(self, store):
+        self.reads = Reads(store)
+        self.groups = []
+        self.counted = self.reads.kind(self._count)
+        self.wrong = self.reads.kind(self._refuse)
+
+    async def _count(self, tx, asked):
+        self.groups.append(len(asked))
+        return [len(await tx.all("SELECT 1 FROM meta WHERE key = ?", f"table:{name}")) for name in asked]
+
+    async def _refuse(self, tx, asked):
+        raise NotYet("not now")
+
+
 async def test_reads_that_are_asked_together_see_what_was_committed_before(store):
-    commits = Commits(store)
-    await commits.write(put("a"))
+    await Commits(store).write(put("a"))
+    asking = Asking(store)
+    assert await asyncio.gather(*map(asking.counted.ask, "abaca")) == [1, 0, 1, 0, 1]
+    assert asking.groups == [5]
 
-    async def count(tx):
-        return len(await tx.all("SELECT 1 FROM meta WHERE key LIKE 'table:%'"))
 
-    assert await asyncio.gather(*[commits.read(count) for _ in range(5)]) == [1] * 5
+async def test_what_one_kind_of_question_raises_is_not_raised_to_another(store):
+    asking = Asking(store)
+    asked = [asking.counted.ask("a"), asking.wrong.ask("a"), asking.counted.ask("b"), asking.wrong.ask("b")]
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert [one if isinstance(one, int) else one.reason for one in done] == [0, "not now", 0, "not now"]
+    assert asking.groups == [2]
+
+
+async def test_a_read_that_fails_fails_for_all_of_them_and_the_next_one_does_not(store, monkeypatch):
+    async def away(body):
+        raise StoreError("away")
+
+    asking = Asking(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(store.db, "reading", away)
+        done = await asyncio.gather(asking.counted.ask("a"), asking.wrong.ask("a"), return_exceptions=True)
+    assert [type(one) for one in done] == [StoreError, StoreError]
+    assert await asking.counted.ask("a") == 0

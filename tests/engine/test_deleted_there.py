@@ -92,8 +92,9 @@ async def test_what_a_reactor_was_sending_has_arrived_before_the_deletion(tmp_pa
     async with System.open(tmp_path, Lists(crm)) as system:
         store = system.embedded.store
         await system.send(identify("ada", NOW, "a@b.c"))
-        async with store.db.write() as tx:
-            await store.sends.name(tx, "crm", "email:other@b.c", "user:ada", processor="signups")
+        await store.db.writing(
+            lambda tx: store.sends.name(tx, "crm", "email:other@b.c", "user:ada", processor="signups")
+        )
         await forget(system)
         asked = system.clock.now
         await system.settle(deleting(system, crm))

@@ -52,9 +52,13 @@ async def test_a_request_that_waits_for_a_projection_is_reported_once_an_hour_wi
 
 async def settled(system, destination, *addresses):
     """A destination has deleted these."""
-    async with system.store.db.write() as tx:
+
+    async def write(tx):
         found = await system.store.deletions.settled(tx, destination, addresses, "deleted", system.around.clock())
         await system.store.marks.add(tx, "deletion.crm", [(subject, "deletion") for subject in found])
+        return found
+
+    found = await system.store.db.writing(write)
     return found
 
 

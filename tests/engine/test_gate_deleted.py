@@ -42,8 +42,7 @@ async def test_a_destination_that_has_still_to_delete_is_given_nothing_about_who
         assert await asking.refuses("service", subject="user:2") is None
         other = Question("mailer", "user:1", "service", EMAIL)
         assert await asking.gate.refusals([other]) == [None]
-        async with asking.system.store.db.write() as tx:
-            await deletions.settled(tx, "crm", [EMAIL], "deleted", NOW)
+        await asking.system.store.db.writing(lambda tx: deletions.settled(tx, "crm", [EMAIL], "deleted", NOW))
         assert await asking.refuses("service", address=EMAIL) is None
 
 
@@ -58,6 +57,5 @@ async def test_somebody_whose_consent_could_not_be_understood_is_given_nothing(t
         assert await asking.refuses("service", subject="user:2", address=EMAIL) == "consent_held"
         assert await asking.refuses("service", subject="user:3") is None
         (held,) = await asking.system.store.held.page()
-        async with asking.system.store.db.write() as tx:
-            await asking.system.store.held.remove(tx, held.id)
+        await asking.system.store.db.writing(lambda tx: asking.system.store.held.remove(tx, held.id))
         assert await asking.refuses() is None

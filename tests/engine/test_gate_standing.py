@@ -113,7 +113,7 @@ async def test_many_questions_at_once_are_one_read(tmp_path):
     async with opened(tmp_path) as asking:
         await asking.knows(*[says(1.0, userId=str(n), given={"Advertising": n % 2 == 0}) for n in range(200)])
         watched = Reads(asking.system.store.db)
-        asking.gate._db = watched
+        asking.reads._db = watched
         one = asyncio.create_task(asking.gate.refusals([Question("crm", "user:0", "ads")]))
         found = await asyncio.gather(*[asking.refuses(subject=f"user:{n}") for n in range(200)])
         assert found == [None if n % 2 == 0 else "no_consent" for n in range(200)]
@@ -123,7 +123,7 @@ async def test_many_questions_at_once_are_one_read(tmp_path):
 async def test_a_question_asked_while_a_read_runs_is_answered_by_the_next_one(tmp_path):
     async with opened(tmp_path) as asking:
         await asking.knows(says(1.0, given={"Advertising": True}))
-        reads = asking.gate._db = Reads(asking.system.store.db)
+        reads = asking.reads._db = Reads(asking.system.store.db)
         reads.may_end.clear()
         first = asyncio.create_task(asking.refuses())
         await reads.read.wait()  # it has seen the yes, and is not back yet
@@ -138,7 +138,7 @@ async def test_a_question_asked_while_a_read_runs_is_answered_by_the_next_one(tm
 async def test_who_stops_waiting_takes_no_answer_from_others(tmp_path):
     async with opened(tmp_path) as asking:
         await asking.knows(says(1.0, given={"Advertising": True}))
-        reads = asking.gate._db = Reads(asking.system.store.db)
+        reads = asking.reads._db = Reads(asking.system.store.db)
         reads.may_end.clear()
         first, second = (asyncio.create_task(asking.refuses()) for _ in range(2))
         await reads.read.wait()
@@ -194,7 +194,7 @@ class Reads:
 async def test_a_question_costs_the_same_few_statements_for_one_and_for_many(tmp_path):
     async with opened(tmp_path) as asking:
         await asking.knows(*[says(1.0, userId=str(n), given={"Advertising": True}) for n in range(100)])
-        watched = asking.gate._db = Watched(asking.system.store.db)
+        watched = asking.reads._db = Watched(asking.system.store.db)
         await asking.refuses(address="user_id:1")
         few = watched.statements
         questions = [Question("crm", f"user:{n}", "ads", f"user_id:{n}") for n in range(100)]

@@ -155,8 +155,7 @@ async def test_what_left_held_before_the_position_passed_it_is_not_acted_on_agai
         await one.step()
         assert one.actor.done == [0]
         assert await one.fates() == {"applied": 1, "held": 1, "left:dropped": 1}
-        async with one.store.db.read() as tx:
-            assert await tx.all("SELECT * FROM released") == []
+        assert await one.store.db.reading(lambda tx: tx.all("SELECT * FROM released")) == []
 
 
 async def test_what_ended_before_one_that_is_held_is_not_put_behind_it_by_a_restart(tmp_path):
@@ -289,8 +288,7 @@ async def test_all_that_waits_in_the_held_lane_of_a_joining_actor_is_one_look(tm
 
 async def test_an_erased_delivery_leaves_its_lane_free(one):
     await hold(one, "a")
-    async with one.store.db.write() as tx:
-        await tx.run("DELETE FROM held")
+    await one.store.db.writing(lambda tx: tx.run("DELETE FROM held"))
     await one.pass_time(40.0)
     assert await one.lanes() == {}
     await one.send("a", first=200)

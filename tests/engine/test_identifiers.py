@@ -10,19 +10,19 @@ from tests.engine.outcome import ready
 
 
 async def index(system):
-    async with system.store.db.read() as tx:
-        return set(await tx.all("SELECT subject, identifier FROM identifiers"))
+    return set(await system.store.db.reading(lambda tx: tx.all("SELECT subject, identifier FROM identifiers")))
 
 
 async def rows(system):
     """What the index should hold: what is in the profiles of the embedded system."""
-    async with system.store.db.read() as tx:
-        return set(
-            await tx.all(
+    return set(
+        await system.store.db.reading(
+            lambda tx: tx.all(
                 "SELECT rows.subject, named.key FROM rows, json_each(rows.value, '$.identifiers') AS named"
                 " WHERE rows.tbl = 'profiles'"
             )
         )
+    )
 
 
 def identify(time, email, **more):

@@ -121,8 +121,7 @@ async def test_an_identify_that_is_still_unread_when_the_delete_is_handled_gives
         await system.settle()
         (request,) = await deletions.every()
         assert (request.state, request.outstanding) == ("erased", {"crm": ("email:ann@b.c",)})
-        async with system.store.db.write() as tx:
-            await deletions.settled(tx, "crm", ["email:ann@b.c"], "deleted", 9.0)
+        await system.store.db.writing(lambda tx: deletions.settled(tx, "crm", ["email:ann@b.c"], "deleted", 9.0))
         await finish(system)
         assert [request.state for request in await deletions.every()] == ["done"]
         assert not [cell for cell in await everything(system) if "ann@b.c" in cell.lower() or "user:u1" in cell]
@@ -173,12 +172,16 @@ async def test_a_deletion_that_comes_over_an_erased_alias_goes_on_over_living_on
         ):
             await system.send(sent)
             await finish(system)
-        async with system.store.db.read() as tx:
-            assert (await system.store.people.tombstones(tx, ["user:u2"])) == {"user:u2": 4.0}
+        assert (await system.store.db.reading(lambda tx: system.store.people.tombstones(tx, ["user:u2"]))) == {
+            "user:u2": 4.0
+        }
 
 
 async def everything(system):
     """Every cell of every table of the state file, as text."""
-    async with system.store.db.read() as tx:
+
+    async def read(tx):
         tables = await tx.all("SELECT name FROM sqlite_master WHERE type = 'table'")
         return [str(cell) for (table,) in tables for row in await tx.all(f"SELECT * FROM {table}") for cell in row]
+
+    return await system.store.db.reading(read)

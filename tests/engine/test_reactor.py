@@ -36,7 +36,7 @@ class Wire:
 
     async def perform(self, flow, allow, gives, slow=False):
         async def ask(request):
-            await allow()
+            await allow(request)
             answer = self.answers.pop(0) if self.answers else "answer"
             self.sent.append(request.body.decode())
             if isinstance(answer, Exception):
@@ -91,8 +91,7 @@ class Site(Struct):
         return (await self.one.store.positions.fates())["posts"]
 
     async def rows(self, sql):
-        async with self.one.store.db.read() as tx:
-            return await tx.all(sql)
+        return await self.one.store.db.reading(lambda tx: tx.all(sql))
 
 
 @pytest.fixture
@@ -211,8 +210,12 @@ async def test_a_dry_run_remembers_nothing(tmp_path):
         (delivery,) = [delivery async for delivery in around.log.read("segment.track")]
         for _ in range(2):
             assert await dry.act([delivery], False)
-        async with around.store.db.read() as tx:
-            assert await tx.all("SELECT hash FROM sends UNION SELECT address FROM confirmed") == []
+        assert (
+            await around.store.db.reading(
+                lambda tx: tx.all("SELECT hash FROM sends UNION SELECT address FROM confirmed")
+            )
+            == []
+        )
     assert (wire.sent, made_before) == (["a", "a"], [False, False])
 
 

@@ -225,7 +225,7 @@ async def test_what_another_member_claimed_is_neither_written_nor_acted_on(one):
     await one.send("a", "a")
     await one.step()
     bounds = await one.log.bounds(["segment.track"])
-    await one.store.positions.claim("moody", {p: 0 for p in bounds}, one.log.identity)
+    await one.store.positions.claim("moody", {p: 0 for p in bounds}, await one.log.identities(["segment.track"]))
     await one.send("b", first=2)
     await one.pass_time(10.0)
     assert one.actor.asked == [0] and not one.runner.owns_something

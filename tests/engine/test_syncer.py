@@ -310,10 +310,14 @@ async def test_whom_the_last_process_doubted_is_looked_at_again(tmp_path: Path) 
         await system.send(identify("ada", NOW, "a@b.c"), audience("ada", NOW + 1, True))
         await system.settle()
         store = system.embedded.store
-        async with store.db.write() as tx:
+
+        async def write(tx):
             (row,) = await store.confirmed.about(tx, "crm", ["user:ada"], ())
             await store.confirmed.doubt(tx, [row])
             await store.marks.add(tx, system.sync.name, [("user:ada", "doubt")])
+            return row
+
+        row = await store.db.writing(write)
         await system.syncing.recover()
         assert await system.settle() == ["applied"]
         assert len(system.wire.asked) == 2

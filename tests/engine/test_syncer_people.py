@@ -170,8 +170,7 @@ async def test_who_was_doubted_while_being_deleted_leaves_no_address_behind(tmp_
         system.clock.now += 10
         await system.send(forget("ada", system.clock.now))
         await system.settle(system.syncing, deletes)
-        async with system.embedded.store.db.write() as tx:
-            await system.embedded.store.confirmed.doubt(tx, [told])
+        await system.embedded.store.db.writing(lambda tx: system.embedded.store.confirmed.doubt(tx, [told]))
         assert await system.look("user:ada") == "applied"
         assert system.wire.asked[-1].value is False
         assert await system.rows("email:a@b.c") == []

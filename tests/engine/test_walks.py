@@ -58,8 +58,7 @@ class Walking:
 
     async def last(self) -> Walk:
         """The newest walk."""
-        async with self.system.embedded.store.db.read() as tx:
-            ((number,),) = await tx.all("SELECT max(id) FROM walks")
+        ((number,),) = await self.system.embedded.store.db.reading(lambda tx: tx.all("SELECT max(id) FROM walks"))
         walk = await self.system.embedded.store.walks.get(number)
         assert walk is not None
         return walk
@@ -102,8 +101,7 @@ async def test_a_walk_repairs_what_no_change_told_of(tmp_path: Path) -> None:
         system, store = walking.system, walking.system.embedded.store
         await people(system, 5)
         await walking.walker.step()
-        async with store.db.write() as tx:
-            await tx.run("UPDATE confirmed SET value = NULL WHERE address = 'email:3@b.c'")
+        await store.db.writing(lambda tx: tx.run("UPDATE confirmed SET value = NULL WHERE address = 'email:3@b.c'"))
         await store.walks.ask("audiences.crm", "me", False, system.clock.now)
         await walking.walker.step()
         assert [asked.ids for asked in system.wire.asked[5:]] == [("3@b.c",)]
@@ -257,14 +255,14 @@ async def test_a_walk_asks_once_what_is_wanted_of_somebody_who_does_not_differ(t
 
 async def unknown(system: System) -> None:
     """A state that was restored: of one thing nobody knows what was told."""
-    async with system.embedded.store.db.write() as tx:
-        await tx.run("UPDATE confirmed SET value = NULL WHERE address = 'email:3@b.c'")
+    await system.embedded.store.db.writing(
+        lambda tx: tx.run("UPDATE confirmed SET value = NULL WHERE address = 'email:3@b.c'")
+    )
 
 
 async def forgotten(system: System) -> None:
     """Nothing was ever told of one of them, as far as is known."""
-    async with system.embedded.store.db.write() as tx:
-        await tx.run("DELETE FROM confirmed WHERE address = 'email:3@b.c'")
+    await system.embedded.store.db.writing(lambda tx: tx.run("DELETE FROM confirmed WHERE address = 'email:3@b.c'"))
 
 
 def anonymous_opt_out(anonymous: str, at: float) -> Message:

@@ -140,7 +140,7 @@ def opened(clock: Clock, metrics: Metrics) -> Callable[..., object]:
     return open_
 
 
-async def always() -> None:
+async def always(request: Request) -> None:
     """The gate of tests in which everything is allowed."""
 
 

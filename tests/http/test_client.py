@@ -114,7 +114,7 @@ async def test_what_is_not_allowed_is_not_sent_and_closes_the_flow(opened, remot
         finally:
             closed.append(True)
 
-    async def refuse():
+    async def refuse(request):
         raise error
 
     async with opened() as client:
@@ -132,7 +132,7 @@ async def test_each_request_of_a_flow_is_allowed_by_itself(opened, remote):
         yield Request(destination="crm", method="POST", url=remote.url)
         yield Request(destination="crm", method="POST", url=remote.url)
 
-    async def allow():
+    async def allow(request):
         seen.append(len(remote.received))
 
     async with opened() as client:

@@ -119,7 +119,7 @@ async def test_nothing_is_sent_twice_when_a_kept_connection_turns_out_to_be_gone
 async def test_a_redirect_within_the_origin_is_followed_with_the_same_request(opened, remote, status):
     allowed = []
 
-    async def allow():
+    async def allow(request):
         allowed.append(len(remote.received))
 
     remote.answers = [answer(status, {"Location": "/v2/people?x=1"}), OK]

@@ -29,7 +29,7 @@ async def test_a_flow_is_shown_request_by_request_and_goes_on():
 
 
 async def test_what_is_not_allowed_is_not_shown():
-    async def refuse():
+    async def refuse(request):
         raise Skip("no_consent")
 
     def flow():

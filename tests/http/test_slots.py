@@ -248,7 +248,7 @@ async def test_a_destination_that_is_busy_is_left_alone_by_everybody(opened, rem
 async def test_the_gate_is_asked_after_all_waiting(opened, remote):
     asked_at = []
 
-    async def allow():
+    async def allow(request):
         asked_at.append(len(remote.received))
 
     remote.free.clear()
@@ -263,7 +263,7 @@ async def test_the_gate_is_asked_after_all_waiting(opened, remote):
 
 
 async def test_what_was_not_allowed_uses_up_no_rate(opened, remote):
-    async def refuse():
+    async def refuse(request):
         raise Skip("no_consent")
 
     async with opened(rates=("2/day",)) as client:

@@ -21,9 +21,13 @@ _FORGOTTEN = "unremembered"
 async def acted(store: Store, record: Record) -> dict[str, Any]:
     """What the destination holds, what it is known to hold, and what it answered to deletions."""
     state = record.state()
-    async with store.db.read() as tx:
+
+    async def read(tx):
         told = await tx.all("SELECT address, thing, verb, processor, subject, value FROM confirmed ORDER BY 1, 2")
         receipts = await tx.all("SELECT id, destination, outcome FROM receipts ORDER BY 1, 2, 3")
+        return receipts, told
+
+    receipts, told = await store.db.reading(read)
     return {
         "lists": {name: sorted(members) for name, members in sorted(state.lists.items()) if members},
         "people": state.people,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stream import lag
 from stream.app import App
+from stream.store.database import Transaction
 from tests.destination import Answer
 from tests.embedded import Clock
 from tests.end_to_end.crash.posts import Event, consent, identify, track
@@ -83,18 +84,20 @@ class Acting(Steps):
         readers = [lag.Reader(one.name, one.actor.topics, from_end=True) for one in self.app.worker.runners.values()]
         behind = await lag.measure(log, await store.positions.all(), readers)
         found += [f"{one.processor} is {one.behind} behind" for one in behind if one.behind]
-        async with store.db.read() as tx:
-            found += [f"lane {lane}" for lane in await tx.all("SELECT processor, lane, reason FROM lanes")]
-            found += [
-                f"walk {walk}" for walk in await tx.all("SELECT processor, after FROM walks WHERE state = 'open'")
-            ]
-            leased = "SELECT address, thing FROM confirmed WHERE lease IS NOT NULL"
-            found += [f"lease {one}" for one in await tx.all(leased)]
-        return found
+
+        async def read(tx: Transaction) -> list[str]:
+            lanes = await tx.all("SELECT processor, lane, reason FROM lanes")
+            walks = await tx.all("SELECT processor, after FROM walks WHERE state = 'open'")
+            leased = await tx.all("SELECT address, thing FROM confirmed WHERE lease IS NOT NULL")
+            every = {"lane": lanes, "walk": walks, "lease": leased}
+            return [f"{what} {one}" for what, rows in every.items() for one in rows]
+
+        return found + await store.db.reading(read)
 
     async def _joined(self) -> bool:
-        async with self.store.db.read() as tx:
-            walked = await tx.all("SELECT DISTINCT processor FROM walks WHERE state = 'done'")
+        walked = await self.store.db.reading(
+            lambda tx: tx.all("SELECT DISTINCT processor FROM walks WHERE state = 'done'")
+        )
         owns = [runner.owns_something for runner in self.app.worker.runners.values()]
         return all(owns) and len(walked) == len(self.app.walkers)
 
@@ -104,8 +107,9 @@ class Acting(Steps):
 
     def _held(self, processor: str, *names: str) -> Condition:
         async def held() -> bool:
-            async with self.store.db.read() as tx:
-                found = await tx.all("SELECT lane FROM lanes WHERE processor = ?", processor)
+            found = await self.store.db.reading(
+                lambda tx: tx.all("SELECT lane FROM lanes WHERE processor = ?", processor)
+            )
             return {lane.removeprefix("user:") for (lane,) in found} >= set(names)
 
         return held

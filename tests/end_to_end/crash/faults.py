@@ -19,9 +19,12 @@ def position_before_rows() -> None:
     whole = Store.commit
 
     async def commit(self: Store, work: Work) -> list[Mark]:
-        async with self.db.write() as tx:
+
+        async def write(tx):
             await self.positions.check(tx, work.processor, work.claims)
             await self.positions.advance(tx, work.processor, work.positions, work.fates)
+
+        await self.db.writing(write)
         return await whole(self, msgspec.structs.replace(work, positions={}, fates={}))
 
     Store.commit = commit  # type: ignore[method-assign]
@@ -34,8 +37,9 @@ def marks_cleared_before_append() -> None:
     async def once(self: Publisher, marks: Sequence[Mark], recovering: bool) -> Sequence[Mark]:
         before = await read(self._around.store, {mark.subject for mark in marks}, self._tables)
         _, values, nulled = await self._messages(marks, before, recovering)
-        async with self._around.store.db.write() as tx:
-            await self._around.store.marks.clear(tx, self._processor, marks, values, nulled)
+        await self._around.store.db.writing(
+            lambda tx: self._around.store.marks.clear(tx, self._processor, marks, values, nulled)
+        )
         return await whole(self, marks, recovering)
 
     Publisher._once = once  # type: ignore[method-assign]

@@ -7,14 +7,16 @@ the same; the log's writer keeps its thread. Real threads are met by the tests w
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from stream.runner import owning, part, runner
-from stream.store.database import Transaction
+from stream.store import sqlite
+from stream.store.database import Row, Transaction
 from stream.store.sqlite import SqliteDatabase
 
 T = TypeVar("T")
+Body = Callable[[Transaction], Awaitable[T]]
 
 _IDLE_S = 0.0002  # nothing came for so long: nothing will before the next timer
 
@@ -22,15 +24,47 @@ _IDLE_S = 0.0002  # nothing came for so long: nothing will before the next timer
 def take_apart() -> None:
     """Transactions that visit their thread once go to it for each statement: each is a point to cut at."""
 
-    async def writing(self: SqliteDatabase, body: Callable[[Transaction], Awaitable[T]], durable: bool = True) -> T:
-        async with self.write(durable) as tx:
-            return await body(tx)
+    async def writing(self: SqliteDatabase, body: Body[T], durable: bool = True, beside: bool = False) -> T:
+        async with self._writing:
+            return await _whole(self._writer, sqlite._begin_durable if durable else sqlite._begin_fast, body)
 
-    async def reading(self: SqliteDatabase, body: Callable[[Transaction], Awaitable[T]]) -> T:
-        async with self.read() as tx:
-            return await body(tx)
+    async def reading(self: SqliteDatabase, body: Body[T]) -> T:
+        async with self._reading:
+            return await _whole(self._reader, sqlite._begin_read, body)
 
     SqliteDatabase.writing, SqliteDatabase.reading = writing, reading  # type: ignore[method-assign]
+
+
+async def _whole(thread: Any, begin: Callable[[Any], None], body: Body[T]) -> T:
+    try:
+        await thread.call(begin)
+        done = await body(_Apart(thread))
+        await thread.call(sqlite._commit)
+        return done
+    except BaseException:
+        # The thread takes calls in order: this runs after whatever was cancelled.
+        await asyncio.shield(thread.call(sqlite._rollback))
+        raise
+
+
+class _Apart:
+    """A transaction of which each statement is a visit."""
+
+    def __init__(self, thread: Any) -> None:
+        self._thread = thread
+
+    async def all(self, sql: str, *params: Any) -> list[Row]:
+        found: list[Row] = await self._thread.call(sqlite._all, sql, params)
+        return found
+
+    async def run(self, sql: str, *params: Any) -> int:
+        return int(await self._thread.call(sqlite._run, sql, params))
+
+    async def many(self, sql: str, rows: Iterable[Row]) -> int:
+        return int(await self._thread.call(sqlite._many, sql, rows))
+
+    async def alone(self) -> None:
+        pass
 
 
 def skip_for_runners() -> None:

@@ -13,6 +13,7 @@ from stream.message import Partition
 from stream.processor import Projection
 from stream.snapshot import read
 from stream.store import Store
+from stream.store.database import Transaction
 
 _UNMARKED = ("counts", "events", "first_seen", "last_seen", "context", "deleted")
 """What changes of a person without being published."""
@@ -50,11 +51,15 @@ async def unsettled(log: Any, store: Store, projections: Sequence[Projection]) -
         for at, (_, end) in bounds.items()
         if at.topic.rpartition(".")[2] in p.topics and positions.get(p.name, {}).get(at) != end
     ]
-    async with store.db.read() as tx:
-        left += [f"mark {mark}" for mark in await tx.all("SELECT processor, subject, facet FROM marks")]
-        left += [f"request {one}" for one in await tx.all("SELECT id, kind FROM requests WHERE done IS NULL")]
-        left += [f"deletion {one}" for one in await tx.all("SELECT id, state FROM deletions WHERE state <> 'done'")]
-    return left
+
+    async def read(tx: Transaction) -> list[str]:
+        marks = await tx.all("SELECT processor, subject, facet FROM marks")
+        requests = await tx.all("SELECT id, kind FROM requests WHERE done IS NULL")
+        deletions = await tx.all("SELECT id, state FROM deletions WHERE state <> 'done'")
+        every = {"mark": marks, "request": requests, "deletion": deletions}
+        return [f"{what} {one}" for what, rows in every.items() for one in rows]
+
+    return left + await store.db.reading(read)
 
 
 async def outcome(log: Any, store: Store, people: Mapping[str, Sequence[str]]) -> Outcome:
@@ -62,8 +67,7 @@ async def outcome(log: Any, store: Store, people: Mapping[str, Sequence[str]]) -
     names = {subject: name for name, subjects in people.items() for subject in subjects}
     snapshot = await read(store, list(names))
     hashes = {store.people.hash(subject): subject for subject in names}
-    async with store.db.read() as tx:
-        rows = await tx.all("SELECT subject, value FROM rows WHERE tbl = 'purchases'")
+    rows = await store.db.reading(lambda tx: tx.all("SELECT subject, value FROM rows WHERE tbl = 'purchases'"))
     purchases = {subject: msgspec.json.decode(value) for subject, value in rows}
     return Outcome(
         people={s: _plain(snapshot.person(snapshot.components[s].key)) for s in names},
@@ -107,9 +111,13 @@ async def violations(log: Any, store: Store, projections: Sequence[Projection], 
 
 async def fates(log: Any, store: Store, readers: Sequence[lag.Reader]) -> list[str]:
     """Every offset that was read has one fate; what is held has not left."""
-    async with store.db.read() as tx:
+
+    async def read(tx):
         tallies = await tx.all("SELECT processor, topic, part, fate, amount FROM tallies")
         held = dict(await tx.all("SELECT processor, count(*) FROM held GROUP BY processor"))
+        return held, tallies
+
+    held, tallies = await store.db.reading(read)
     found = []
     for reader in readers:
         name, mine = reader.name, [(Partition(*at), fate, n) for of, *at, fate, n in tallies if of == reader.name]
@@ -126,7 +134,8 @@ async def fates(log: Any, store: Store, readers: Sequence[lag.Reader]) -> list[s
 
 async def _purchases(store: Store, raw: Read) -> list[str]:
     """Every purchase that was applied was counted once, in the very transaction that gave it its fate."""
-    async with store.db.read() as tx:
+
+    async def read(tx):
         rows = await tx.all("SELECT subject, value FROM rows WHERE tbl = 'purchases'")
         applied = (
             await tx.all(
@@ -134,6 +143,9 @@ async def _purchases(store: Store, raw: Read) -> list[str]:
                 " AND fate IN ('applied', 'left:applied')"
             )
         )[0][0]
+        return applied, rows
+
+    applied, rows = await store.db.reading(read)
     counted = {subject: msgspec.json.decode(value)["handled"] for subject, value in rows}
     found = []
     if counted.get("group:shop", 0) != applied:

@@ -16,8 +16,8 @@ import msgspec
 from stream.building import build
 from stream.config import Config
 from stream.core.signature import sign
-from stream.log.sqlite import SqliteHistory
-from stream.places import file_of
+from stream.log import Log
+from stream.log.opening import looked_at
 from stream.store import Store
 from tests.end_to_end.crash.outcome import unsettled
 from tests.end_to_end.crash.posts import Event, bought, identify, post, track
@@ -49,12 +49,9 @@ def stream_run(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 
 
 @asynccontextmanager
-async def looking(config: Config) -> AsyncIterator[tuple[SqliteHistory, Store]]:
+async def looking(config: Config) -> AsyncIterator[tuple[Log, Store]]:
     """Log and store as another process sees them."""
-    async with (
-        SqliteHistory.open_readonly(file_of(config.log.url)) as log,
-        Store.open(config.store.url, config.identity) as store,
-    ):
+    async with looked_at(config) as log, Store.open(config.store, config.identity) as store:
         yield log, store
 
 

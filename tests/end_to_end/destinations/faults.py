@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import bought, come, member, numbers, who
 from tests.end_to_end.destinations.site import QUICK, Site, crm, forward, kept_port
@@ -124,11 +125,11 @@ class Finished(Struct, frozen=True):
     said: str
 
 
-async def finished(folder: Path, how: signal.Signals) -> Finished:
+async def finished(folder: Path, parts: Parts, how: signal.Signals) -> Finished:
     """Everything happens: some come, and buy, while everything is broken; the process is ended so, and started again;
     more happens; and then it is mended, as far as it can be."""
     meetings = {name: Meeting(name) for name in FAULTS}
-    site = Site(folder, **_sections(meetings))
+    site = Site(folder, parts, **_sections(meetings))
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as stack:
         for one in meetings.values():

@@ -22,11 +22,13 @@ from stream.building import build
 from stream.config import Config, load
 from stream.core.signature import sign
 from stream.lag import measure, readers
-from stream.log.sqlite import SqliteHistory
+from stream.log import Log
 from stream.processor import Projection
 from stream.store import Held, Store
 from stream.store.confirmed import Told
+from stream.store.database import Transaction
 from tests import destination
+from tests.brokers.parts import FILES, Parts, toml
 from tests.end_to_end.crash.posts import Event, post
 from tests.end_to_end.crash.process import ROOT, looking
 
@@ -67,11 +69,12 @@ class Process:
 class Site:
     """The folder, and what its files say."""
 
-    def __init__(self, folder: Path, **sections: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, parts: Parts = FILES, **sections: Mapping[str, Any]) -> None:
         self.folder = folder
         receiver = {"host": "127.0.0.1", "port": 0, "secrets": [SECRET]}
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "stream.toml").write_text(_toml({"receiver": receiver, "log": {"partitions": 2}} | sections))
+        every = parts.sections({"receiver": receiver, "log": {"partitions": 2}} | sections)
+        (folder / "stream.toml").write_text(toml(every))
 
     @property
     def config(self) -> Config:
@@ -83,9 +86,9 @@ class Site:
         return (self.folder / "stderr").read_text()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Process]:
+    async def running(self, *parts: str) -> AsyncIterator[Process]:
         """The process, while the block lasts; ended with SIGTERM, if it runs until then, and then it exits with 0."""
-        words = [sys.executable, "-m", "stream", "--config", str(self.folder / "stream.toml"), "run", "--json"]
+        words = [sys.executable, "-m", "stream", "--config", str(self.folder / "stream.toml"), "run", "--json", *parts]
         with (self.folder / "stderr").open("a") as errors:
             started = await asyncio.create_subprocess_exec(
                 *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=errors
@@ -137,15 +140,15 @@ class Site:
 
     async def told(self, name: str, *addresses: str) -> dict[str, str | None]:
         """What the store believes that a destination was told about an address: thing → JSON."""
-        async with looking(self.config) as (_, store), store.db.read() as tx:
-            found: list[Told] = await store.confirmed.about(tx, name, (), addresses)
+        async with looking(self.config) as (_, store):
+            found: list[Told] = await store.db.reading(lambda tx: store.confirmed.about(tx, name, (), addresses))
         return {one.thing: one.value for one in found}
 
     async def unclear(self, name: str) -> int:
         """How much a destination was told of which nobody knows whether it was heard, and nobody is telling it now."""
-        async with looking(self.config) as (_, store), store.db.read() as tx:
-            unknown = "SELECT count(*) FROM confirmed WHERE destination = ? AND value IS NULL AND lease IS NULL"
-            [(amount,)] = await tx.all(unknown, name)
+        unknown = "SELECT count(*) FROM confirmed WHERE destination = ? AND value IS NULL AND lease IS NULL"
+        async with looking(self.config) as (_, store):
+            [(amount,)] = await store.db.reading(lambda tx: tx.all(unknown, name))
         return int(amount)
 
     async def behind(self, processor: str) -> int:
@@ -172,20 +175,22 @@ class Site:
                     found.append(f"{reader.name} holds {held.get(reader.name)}: {mine}")
         return found
 
-    async def _unsettled(self, log: SqliteHistory, store: Store, but: Collection[str]) -> list[str]:
+    async def _unsettled(self, log: Log, store: Store, but: Collection[str]) -> list[str]:
         every = [one for one in build(self.config).processors if one.name not in but]
         lags = await measure(log, await store.positions.all(), readers(every))
         found = [f"{one.processor} is behind by {one.behind}" for one in lags if one.behind]
-        async with store.db.read() as tx:
-            found += [f"mark {mark}" for mark in await tx.all("SELECT processor, subject, facet FROM marks")]
-            found += [f"request {one}" for one in await tx.all("SELECT id, kind FROM requests WHERE done IS NULL")]
-            deletions = "SELECT id, state FROM deletions WHERE state <> 'done'"
-            found += [f"deletion {one}" for one in await tx.all(deletions) if not but]
+
+        async def read(tx: Transaction) -> list[str]:
+            marks = await tx.all("SELECT processor, subject, facet FROM marks")
+            requests = await tx.all("SELECT id, kind FROM requests WHERE done IS NULL")
+            deletions = await tx.all("SELECT id, state FROM deletions WHERE state <> 'done'")
             walks = await tx.all("SELECT processor, after FROM walks WHERE state = 'open'")
-            found += [f"walk {one}" for one in walks if one[0] not in but]
             waiting = await tx.all("SELECT processor, lane, reason FROM held WHERE state = 'waiting'")
-            found += [f"held {one}" for one in waiting if one[0] not in but]
-        return found
+            every = {"mark": marks, "request": requests, "deletion": () if but else deletions}
+            every |= {"walk": [w for w in walks if w[0] not in but], "held": [w for w in waiting if w[0] not in but]}
+            return [f"{what} {one}" for what, rows in every.items() for one in rows]
+
+        return found + await store.db.reading(read)
 
 
 def signed(events: Sequence[Event]) -> tuple[bytes, str]:
@@ -212,11 +217,3 @@ def kept_port() -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind(("127.0.0.1", 0))
     return found
-
-
-def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    plain = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
-    lines = [f"[{'.'.join(map(json.dumps, path))}]"] if path else []
-    lines += [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in plain.items()]
-    lines += [_toml(value, (*path, name)) for name, value in table.items() if isinstance(value, Mapping)]
-    return "\n".join([*lines, ""])

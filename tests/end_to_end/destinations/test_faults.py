@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.brokers.parts import Parts
 from tests.destination import TOKEN
 from tests.end_to_end.destinations.faults import (
     FAULTS,
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=[signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, module_parts: Parts) -> Finished:
     """One run with all the faults, ended so in the middle, and finished."""
-    return asyncio.run(finished(tmp_path_factory.mktemp("site"), request.param))
+    return asyncio.run(finished(tmp_path_factory.mktemp("site"), module_parts, request.param))
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.brokers.parts import Parts
 from tests.destination import Destination
 from tests.end_to_end.destinations.people import come, member
 from tests.end_to_end.destinations.site import Site, crm
@@ -17,10 +18,10 @@ STAYS = {"ann": True, "bob": False}
 SECTIONS: dict[str, Any] = {"profiles": {}, "consent": {}, "deletion": {}, "audiences": {"destinations": ["crm"]}}
 
 
-async def test_a_membership_that_flaps_ends_in_its_last_state_with_few_calls(tmp_path: Path) -> None:
+async def test_a_membership_that_flaps_ends_in_its_last_state_with_few_calls(tmp_path: Path, parts: Parts) -> None:
     purposes = {"marketing": {"unknown": "allow"}}
     async with Destination.open() as there:
-        site = Site(tmp_path, purposes=purposes, connectors={"crm": crm(there.port)}, processors=SECTIONS)
+        site = Site(tmp_path, parts, purposes=purposes, connectors={"crm": crm(there.port)}, processors=SECTIONS)
         async with site.running() as process:
             await site.ready()
             await process.post(*(event for user in STAYS for event in (come(user), member(user, True))))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import bought, numbers, who
 from tests.end_to_end.destinations.site import SECRET, Site, forward
@@ -18,13 +19,13 @@ PEOPLE = [who(number) for number in range(10)]
 AMOUNT = 300
 
 
-async def test_one_of_ten_forwards_is_dead_and_the_others_do_not_wait(tmp_path: Path) -> None:
+async def test_one_of_ten_forwards_is_dead_and_the_others_do_not_wait(tmp_path: Path, parts: Parts) -> None:
     async with contextlib.AsyncExitStack() as stack:
         ten = [await stack.enter_async_context(Destination.open()) for _ in range(10)]
         dead, alive = ten[0], ten[1:]
         rule = dead.on(Answer(ends="reset", effect="never"))
         tables = {f"to{index}": forward(one.url, secret=SECRET) for index, one in enumerate(ten)}
-        site = Site(tmp_path, processors={"profiles": {}, "consent": {}, "deletion": {}, "forward": tables})
+        site = Site(tmp_path, parts, processors={"profiles": {}, "consent": {}, "deletion": {}, "forward": tables})
         async with site.running() as process:
             await site.ready()
             events = [bought(PEOPLE[number % 10], number) for number in range(AMOUNT)]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stream.log import Cursor
+from tests.brokers.parts import Parts
 from tests.destination import Destination
 from tests.end_to_end.destinations.inside import Ahead, Inside, inside
 from tests.end_to_end.destinations.people import bought, come, member, opted, who
@@ -73,11 +74,11 @@ class Stopped(Trouble):
 
 @pytest.mark.parametrize("kind", [Trouble, Slow, Stopped], ids=["frozen", "slow", "stopped"])
 async def test_nothing_is_given_until_the_consent_projection_is_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Trouble]
+    tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch, kind: type[Trouble]
 ) -> None:
     clock = Ahead()
     async with Destination.open() as lists, Destination.open() as events:
-        site = Site(tmp_path, **_sections(lists, events))
+        site = Site(tmp_path, parts, **_sections(lists, events))
         async with inside(site.config, clock) as process:
             await site.ready()
             await process.post(come(ON), member(ON, True), come(OUT), come(ALLOWS))

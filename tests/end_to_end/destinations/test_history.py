@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.brokers.parts import Parts
 from tests.destination import Destination
 from tests.end_to_end.crash.posts import Event
 from tests.end_to_end.destinations.people import come, member, opted, who
@@ -77,11 +78,11 @@ async def posted(site: Site, *histories: list[Event], there: Destination) -> lis
 
 
 async def test_the_destination_ends_with_what_segment_holds_and_the_second_time_nothing_is_sent(
-    tmp_path: Path,
+    tmp_path: Path, parts: Parts
 ) -> None:
     year = Year(seed=7)
     async with Destination.open() as there:
-        site = Site(tmp_path, **_sections(there))
+        site = Site(tmp_path, parts, **_sections(there))
         first, *again = await posted(site, year.late(), year.four_hours_late(), year.events, there=there)
         assert {name: members for name, members in there.lists.items() if members} == year.lists
         assert {user: said["email"] for user, said in there.consents.items()} == year.allowed

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.inside import Ahead, inside
 from tests.end_to_end.destinations.people import bought, come, member, numbers, who
@@ -20,12 +21,12 @@ HOUR, WEEKEND = 3_600.0, 60 * 3_600.0
 _STEP_S = 45.0  # less than the gate allows the projections to be behind
 
 
-async def test_a_wrong_key_for_an_hour_kills_nothing_and_holds_nothing(tmp_path: Path) -> None:
+async def test_a_wrong_key_for_an_hour_kills_nothing_and_holds_nothing(tmp_path: Path, parts: Parts) -> None:
     clock = Ahead()
     async with Destination.open() as lists, Destination.open() as events:
         for one in (lists, events):
             one.on(Answer(status=401))
-        site = Site(tmp_path, **_sections(lists.port, events.port))
+        site = Site(tmp_path, parts, **_sections(lists.port, events.port))
         async with inside(site.config, clock) as process:
             await site.ready()
             await process.post(*_everything(1, clock))
@@ -43,11 +44,11 @@ async def test_a_wrong_key_for_an_hour_kills_nothing_and_holds_nothing(tmp_path:
         assert await site.wrong_fates() == []
 
 
-async def test_a_weekends_outage_loses_nothing_to_the_age_limit(tmp_path: Path) -> None:
+async def test_a_weekends_outage_loses_nothing_to_the_age_limit(tmp_path: Path, parts: Parts) -> None:
     clock = Ahead()
     async with contextlib.AsyncExitStack() as stack:
         ports = [int(stack.enter_context(kept_port()).getsockname()[1]) for _ in range(2)]
-        site = Site(tmp_path, **_sections(*ports))
+        site = Site(tmp_path, parts, **_sections(*ports))
         async with inside(site.config, clock) as process:
             await site.ready()
             await process.post(*_everything(1, clock))

@@ -12,11 +12,12 @@ import pytest
 
 from stream.building import build
 from stream.commits import Commits
-from stream.connector import Flow
+from stream.connector import Flow, Request
 from stream.errors import Retry
 from stream.gate import Gate
 from stream.http import Allow, Client
 from stream.syncer import Means, Syncing, look_of
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.crash.process import looking
 from tests.end_to_end.destinations.inside import Ahead, Inside, inside
@@ -31,11 +32,11 @@ T = TypeVar("T")
 HEALTHY = [who(number) for number in range(9)]
 
 
-async def test_a_walk_a_held_retry_and_what_happens_now_are_one_after_another(tmp_path: Path) -> None:
+async def test_a_walk_a_held_retry_and_what_happens_now_are_one_after_another(tmp_path: Path, parts: Parts) -> None:
     stays = {"ann": True, "bob": False}
     async with Destination.open() as there:
         fails = there.on(Answer(status=500, effect="before"), stays)
-        site = _site(tmp_path, there)
+        site = _site(tmp_path, parts, there)
         async with site.running() as process:
             await site.ready()
             await process.post(*(event for user in (*HEALTHY, *stays) for event in (come(user), member(user, True))))
@@ -57,11 +58,11 @@ async def test_a_walk_a_held_retry_and_what_happens_now_are_one_after_another(tm
         assert await site.wrong_fates() == []
 
 
-async def test_two_members_that_look_at_one_person_at_once_send_one_after_another(tmp_path: Path) -> None:
+async def test_two_members_that_look_at_one_person_at_once_send_one_after_another(tmp_path: Path, parts: Parts) -> None:
     clock = Ahead()
     async with Destination.open() as there:
         there.on(Answer(delay=0.05, effect="after"))
-        site = _site(tmp_path, there)
+        site = _site(tmp_path, parts, there)
         async with inside(site.config, clock) as process, second(process, clock) as other:
             await site.ready()
             await process.post(come("ann"), member("ann", True))
@@ -80,11 +81,11 @@ async def test_two_members_that_look_at_one_person_at_once_send_one_after_anothe
 
 @pytest.mark.parametrize("moment", ["before its bytes are allowed", "after they are"])
 async def test_a_member_that_was_frozen_with_the_lease_does_no_harm_when_it_goes_on(
-    tmp_path: Path, moment: str
+    tmp_path: Path, parts: Parts, moment: str
 ) -> None:
     clock, stall = Ahead(), Stall()
     async with Destination.open() as there:
-        site = _site(tmp_path, there)
+        site = _site(tmp_path, parts, there)
         async with inside(site.config, clock) as process:
             await site.ready()
             await process.post(come("ann"), member("ann", True))
@@ -114,10 +115,10 @@ class Freezing:
         self.client: Any = None
 
     async def perform(self, flow: Flow[T], allow: Allow, gives: bool, slow: bool = False) -> T:
-        async def stopped() -> None:
+        async def stopped(request: Request) -> None:
             if not self._after:
                 await self._stall.pass_through()
-            await allow()
+            await allow(request)
             if self._after:
                 await self._stall.pass_through()
 
@@ -151,8 +152,8 @@ async def _looks(syncing: Syncing, clock: Ahead, times: int) -> None:
                 await clock.passes(min(error.after or 0.1, 0.1), 0.1)
 
 
-def _site(folder: Path, there: Destination) -> Site:
+def _site(folder: Path, parts: Parts, there: Destination) -> Site:
     processors = {"profiles": {}, "consent": {}, "deletion": {}, "audiences": {"destinations": ["crm"], "crm": QUICK}}
     connectors = {"crm": crm(there.port, timeout_s=2.0)}
     purposes = {"marketing": {"unknown": "allow"}}
-    return Site(folder, purposes=purposes, connectors=connectors, processors=processors)
+    return Site(folder, parts, purposes=purposes, connectors=connectors, processors=processors)

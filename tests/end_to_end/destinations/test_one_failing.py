@@ -6,6 +6,7 @@ from statistics import median, quantiles
 
 import pytest
 
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.crash.posts import Event
 from tests.end_to_end.destinations.people import bought, who
@@ -48,14 +49,14 @@ async def latencies(process: Process, there: Destination, number: int, others: l
     return [at - began[event["userId"]] for event, at in asked if event["properties"]["n"] == number]
 
 
-async def test_the_healthy_are_not_delayed_and_memory_is_bounded(tmp_path: Path) -> None:
+async def test_the_healthy_are_not_delayed_and_memory_is_bounded(tmp_path: Path, parts: Parts) -> None:
     usual: list[list[float]] = []
     disturbed: list[list[float]] = []
     memory: list[int] = []
     async with Destination.open() as there:
         there.on(Answer(status=500), [FAILING])
         tables = {"profiles": {}, "consent": {}, "deletion": {}, "forward": {"one": forward(there.url)}}
-        site = Site(tmp_path, processors=tables)
+        site = Site(tmp_path, parts, processors=tables)
         async with site.running() as process:
             await site.ready()
             await latencies(process, there, 0, [])  # at first the gate waits for the projections

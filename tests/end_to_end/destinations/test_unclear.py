@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import come, member
 from tests.end_to_end.destinations.site import QUICK, Site, crm
@@ -36,9 +37,9 @@ class Left(Struct, frozen=True):
 
 
 @pytest.fixture(scope="module", params=[None, signal.SIGKILL], ids=["goes on", "sigkill"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Left:
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, module_parts: Parts) -> Left:
     """Ann enters; that is unclear everywhere; she leaves; the process is ended so, or is not, before it is told."""
-    return asyncio.run(left(tmp_path_factory.mktemp("site"), request.param))
+    return asyncio.run(left(tmp_path_factory.mktemp("site"), module_parts, request.param))
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
@@ -50,12 +51,12 @@ def test_who_left_before_an_unclear_send_was_repeated_is_not_on_the_list(run: Le
     assert run.wrong_fates == []
 
 
-async def left(folder: Path, how: signal.Signals | None) -> Left:
+async def left(folder: Path, parts: Parts, how: signal.Signals | None) -> Left:
     async with contextlib.AsyncExitStack() as stack:
         there = {name: await stack.enter_async_context(Destination.open()) for name in UNCLEAR}
         for name, answer in UNCLEAR.items():
             there[name].on(answer, method="PUT")
-        site = Site(folder, **_sections(there))
+        site = Site(folder, parts, **_sections(there))
         async with site.running() as process:
             await site.ready()
             await process.post(come("ann"), member("ann", True))

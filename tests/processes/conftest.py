@@ -1,0 +1,48 @@
+"""One system whose receivers and processors are processes of their own, on a real Kafka and a real PostgreSQL."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import to_builtins
+
+from stream.config import Config
+from stream.places import KafkaConfig
+from tests.end_to_end.destinations.site import Site
+
+MAX_LAG_S = 3.0
+
+
+@pytest.fixture
+def site(kafka_config: Config, postgres_url: str, tmp_path: Path) -> Callable[..., Site]:
+    """site(**sections): a folder with a configuration for all of the processes."""
+
+    def made(**sections: Any) -> Site:
+        found = Site(tmp_path / "site", **(_shared(kafka_config, postgres_url) | sections))
+        text = (found.folder / "stream.toml").read_text()
+        (found.folder / "stream.toml").write_text(text.replace("port = 0", "port = 0\nreuse_port = true", 1))
+        return found
+
+    return made
+
+
+@pytest.fixture
+def port() -> int:
+    """One that is free now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _shared(config: Config, store: str) -> dict[str, Any]:
+    usual = to_builtins(KafkaConfig())
+    kafka = {name: value for name, value in to_builtins(config.kafka).items() if value != usual[name]}
+    return {
+        "log": {"url": config.log.url, "partitions": config.log.partitions},
+        "kafka": {**kafka, "session_timeout_s": 6.0},
+        "topics": dict(config.topics),
+        "store": {"url": store},
+        "gate": {"max_lag_s": MAX_LAG_S},
+    }
