@@ -25,7 +25,7 @@ servers: .venv/dev.stamp
 	@$(BIN)/python -m tests.brokers
 
 test-compose: .venv/dev.stamp
-	@COMPOSE=1 $(BIN)/python -m pytest tests/compose
+	@COMPOSE=1 $(BIN)/python -m pytest -x tests/compose
 
 check: .venv/dev.stamp
 	@$(BIN)/ruff check

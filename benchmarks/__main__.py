@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from benchmarks import backlog, delivered, forward, held, http, projections, reactors, table, walks
+from benchmarks import backlog, consumed, delivered, forward, held, http, kafka, projections, reactors, table, walks
 from stream.app import tune
 
 BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
@@ -27,6 +27,10 @@ BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
     "changed": http.changed,
     "backlog": backlog.backlog,
     "walk": walks.walk,
+    "kafka-post": kafka.post,
+    "kafka-batch": kafka.batch,
+    "kafka-postgres": consumed.to_postgres,
+    "kafka-sqlite": consumed.to_sqlite,
 }
 
 

@@ -24,12 +24,7 @@ class Loop:
         named = ", ".join(f"'{topic}'" for topic in topics)
         found = self._log.execute(f"SELECT id FROM partition WHERE topic IN ({named}) ORDER BY id").fetchall()
         self.positions = {id: 0 for (id,) in found}
-        self.state = sqlite3.connect(state, isolation_level=None)
-        # As stream/store/sqlite.py has them, and NORMAL, as it writes a batch that publishes nothing.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=4000", "cache_size=-65536"):
-            self.state.execute(f"PRAGMA {pragma}")
-        self.state.execute("CREATE TABLE position (id INTEGER PRIMARY KEY, next INTEGER)")
-        self.state.execute("CREATE TABLE person (id TEXT PRIMARY KEY, first TEXT, last TEXT, seen INTEGER, facts TEXT)")
+        self.state = opened(state)
 
     def run(self, deal: Deal, count: int) -> int:
         """Deals with `count` messages or a few more (how many), each batch in one transaction with its positions."""
@@ -66,6 +61,17 @@ class Loop:
         return {at[0]: bool(self._log.execute(query, at).fetchone()[0]) for at in self.positions.items()}
 
 
+def opened(state: Path) -> sqlite3.Connection:
+    """A file for what a loop remembers."""
+    connection = sqlite3.connect(state, isolation_level=None)
+    # As stream/store/sqlite.py has them, and NORMAL, as it writes a batch that publishes nothing.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=4000", "cache_size=-65536"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("CREATE TABLE position (id INTEGER PRIMARY KEY, next INTEGER)")
+    connection.execute("CREATE TABLE person (id TEXT PRIMARY KEY, first TEXT, last TEXT, seen INTEGER, facts TEXT)")
+    return connection
+
+
 def route(batch: list[Message]) -> None:
     """Reads of each event what it is routed by."""
     for message in batch:
@@ -79,25 +85,29 @@ class Fold:
         self._state = state
 
     def __call__(self, batch: list[Message]) -> None:
-        people: dict[str, _Person] = {}
-        for message in batch:
-            event = _event(message.value or b"")
-            person = people.get(event.user_id)
-            if person is None:
-                person = people[event.user_id] = _Person(event.timestamp, event.timestamp)
-            person.seen += 1
-            person.first, person.last = min(person.first, event.timestamp), max(person.last, event.timestamp)
-            if event.traits is not None:
-                person.facts.update(event.traits)
-            if event.event is not None:
-                person.facts[event.event] = event.timestamp
-        rows = [(id, p.first, p.last, p.seen, _encode(p.facts).decode()) for id, p in sorted(people.items())]
         self._state.executemany(
             "INSERT INTO person (id, first, last, seen, facts) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " first = min(first, excluded.first), last = max(last, excluded.last), seen = seen + excluded.seen,"
             " facts = json_patch(facts, excluded.facts)",
-            rows,
+            folded(batch),
         )
+
+
+def folded(batch: list[Message]) -> list[tuple[str, str, str, int, str]]:
+    """One row per user, in their order: first and last seen, how often, and JSON of what is new."""
+    people: dict[str, _Person] = {}
+    for message in batch:
+        event = _event(message.value or b"")
+        person = people.get(event.user_id)
+        if person is None:
+            person = people[event.user_id] = _Person(event.timestamp, event.timestamp)
+        person.seen += 1
+        person.first, person.last = min(person.first, event.timestamp), max(person.last, event.timestamp)
+        if event.traits is not None:
+            person.facts.update(event.traits)
+        if event.event is not None:
+            person.facts[event.event] = event.timestamp
+    return [(id, p.first, p.last, p.seen, _encode(p.facts).decode()) for id, p in sorted(people.items())]
 
 
 class _Route(Struct, rename="camel", gc=False):

@@ -1,7 +1,8 @@
 """What is measured over HTTP, in a process of its own: the whole system, its receiver alone, and what they are measured
 against.
 
-    python -m benchmarks.served KIND FOLDER [URL]    prints the port, and serves until SIGTERM; URL: of a destination
+    python -m benchmarks.served KIND FOLDER [URL]    prints the port, and serves until SIGTERM; URL: of a destination,
+or HOST:PORT of a broker
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 from aiohttp import web
+from aiokafka import AIOKafkaProducer
 from msgspec import Raw, Struct
 
 from benchmarks.load import ANSWER
@@ -28,11 +30,11 @@ from stream.receiver import listening
 
 def config(folder: Path, secrets: tuple[str, ...] = (SECRET,), **more: Any) -> Config:
     """The default configuration with a secret, and its files in this folder."""
+    kept = {"log": LogConfig(url=f"sqlite:{folder / 'log.db'}")} | more
     return Config(
         receiver=ReceiverConfig(host="127.0.0.1", port=0, secrets=secrets),
-        log=LogConfig(url=f"sqlite:{folder / 'log.db'}"),
         store=StoreConfig(url=f"sqlite:{folder / 'state.db'}"),
-        **more,
+        **kept,
     )
 
 
@@ -92,6 +94,38 @@ async def _cut(request: web.Request) -> web.Response:
     return web.Response(body=ANSWER, content_type="application/json")
 
 
+async def _sent(request: web.Request) -> web.Response:
+    """Reads what an event is routed by, and waits until Kafka has it."""
+    raw = await request.read()
+    await request.app[_PRODUCER].send_and_wait(*_routed(raw))
+    return web.Response(body=ANSWER, content_type="application/json")
+
+
+async def _sending(request: web.Request) -> web.Response:
+    """Cuts a batch, sends each event, and waits until Kafka has them all."""
+    producer = request.app[_PRODUCER]
+    sent = [await producer.send(*_routed(bytes(raw))) for raw in _CUT.decode(await request.read())]
+    await asyncio.gather(*sent)
+    return web.Response(body=ANSWER, content_type="application/json")
+
+
+def _routed(raw: bytes) -> tuple[str, bytes, bytes]:
+    route = _ROUTE.decode(raw)
+    return f"segment.{route.type}", raw, (route.user_id or route.anonymous_id or route.message_id or "").encode()
+
+
+@contextlib.asynccontextmanager
+async def _producing(broker: str, answer: Any) -> AsyncIterator[int]:
+    # A waiting send fails after the timeout, and with smaller batches most of them wait.
+    settings = {"acks": "all", "max_batch_size": 256 * 1024, "request_timeout_ms": 60_000}
+    async with AIOKafkaProducer(bootstrap_servers=broker, **settings) as producer:
+        application = web.Application(client_max_size=64 * 1024 * 1024)
+        application[_PRODUCER] = producer
+        application.router.add_post("/segment", answer)
+        async with listening(application, "127.0.0.1", 0) as port:
+            yield port
+
+
 @contextlib.asynccontextmanager
 async def _plain(answer: Any) -> AsyncIterator[int]:
     application = web.Application(client_max_size=64 * 1024 * 1024)
@@ -122,12 +156,17 @@ async def _main(kind: str, folder: Path, url: str = "") -> None:
         "whole": lambda: _stream(folder),
         "forwarding": lambda: _stream(folder, **forwarding(url)),
         "syncing": lambda: _stream(folder, **syncing(url)),
+        "kafka": lambda: _stream(folder, secrets=(), processors={}, log=LogConfig(url=f"kafka://{url}")),
+        "kafka-signed": lambda: _stream(folder, processors={}, log=LogConfig(url=f"kafka://{url}")),
+        "sent": lambda: _producing(url, _sent),
+        "sending": lambda: _producing(url, _sending),
     }
     async with kinds[kind]() as port:
         print(port, flush=True)
         await end.wait()
 
 
+_PRODUCER = web.AppKey("producer", AIOKafkaProducer)
 _CUT = msgspec.json.Decoder(list[Raw])
 _ROUTE = msgspec.json.Decoder(_Route)
 

@@ -110,7 +110,7 @@ class App:
         for walker in self.walkers:
             group.create_task(walker.run(), name="walker")
         group.create_task(self.retention.run(self.around.clock), name="retention")
-        group.create_task(Telling(self.log).run(self.around.store), name="telling")
+        group.create_task(Telling(self.log, self.around.clock).run(self.around.store), name="telling")
 
     @contextlib.asynccontextmanager
     async def _receiver(self) -> AsyncIterator[str | None]:

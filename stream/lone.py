@@ -32,8 +32,9 @@ NAME = "receiver"
 class Telling:
     """Tells the store since when events wait in the spill of this process, whenever that changes."""
 
-    def __init__(self, log: Running) -> None:
+    def __init__(self, log: Running, clock: Callable[[], float]) -> None:
         self._log = log
+        self._clock = clock
         self._told: dict[str, float | None] = {}
 
     async def run(self, store: Store) -> None:
@@ -41,7 +42,8 @@ class Telling:
         while True:
             for name, since in spilled(self._log).items():
                 if name not in self._told or self._told[name] != since:
-                    await outlast(lambda: store.spilled.keep(name, since), NAME)  # noqa: B023 - run at once
+                    now = self._clock()
+                    await outlast(lambda: store.spilled.keep(name, since, now), NAME)  # noqa: B023 - run at once
                     self._told[name] = since
             await asyncio.sleep(_TELL_S)
 
@@ -72,11 +74,12 @@ class LoneReceiver:
             try:
                 async with AsyncExitStack() as stack:
                     store = await store_in(stack, self.config)
-                    await begin(self._every.processors, self.log, store)
-                    await Telling(self.log).run(store)
-            except StoreError as error:  # it stays so until somebody changes something: events are taken all the same
-                logger.error("store_refused", reason=str(error))
-                await asyncio.sleep(_AGAIN_S)
+                    async with asyncio.TaskGroup() as group:  # while Kafka is away nothing begins, and much is to tell
+                        group.create_task(begin(self._every.processors, self.log, store))
+                        group.create_task(Telling(self.log, self.clock).run(store))
+            except* StoreError as errors:  # it stays so until somebody changes something: events are taken all the same
+                logger.error("store_refused", reason=str(errors.exceptions[0]))
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def begin(processors: Iterable[Processor], log: Running, store: Store) -> None:

@@ -43,7 +43,7 @@ class KafkaConfig(Struct, frozen=True):
     client_rack: str = ""  # read from the nearest replica
     group_prefix: str = ""  # before each processor's name
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
-    producers: Annotated[int, Meta(ge=1, le=16)] = 3
+    producers: Annotated[int, Meta(ge=1, le=16)] = 1  # more pay where brokers are milliseconds away
     append_timeout_s: Seconds = (
         3.0  # then an event's fate is unknown: it is spilled, or answered 503 (Segment waits 5 s)
     )

@@ -68,6 +68,9 @@ class Reacting:
         """The message's key: whom the event names."""
         return delivery.message.key.decode("utf-8", "replace")
 
+    def skips(self, delivery: Delivery) -> None:
+        """It is for handle() to say."""
+
     def about(self, delivery: Delivery) -> tuple[str, float]:
         """The event's subject and time."""
         return about(delivery, events.decode(delivery.message, delivery.time))

@@ -77,9 +77,8 @@ async def read(store: Store, subjects: Collection[str], tables: Collection[str] 
 
 async def read_in(tx: Transaction, store: Store, subjects: Collection[str], tables: Collection[str]) -> Snapshot:
     """The same, as a transaction sees them."""
-    components = await store.people.components(tx, subjects)
+    components, tombstones = await store.people.known(tx, subjects)
     every = {subject for component in components.values() for subject in component.subjects}
-    tombstones = await store.people.tombstones(tx, every)
     rows = await store.about(tx, every, list(tables)) if tables else {}
     return Snapshot(components, rows, tombstones)
 

@@ -30,8 +30,8 @@ async def claim(
     processor: str, log: Log, store: Store, partitions: Collection[Partition], from_end: bool = False
 ) -> dict[Partition, Owned]:
     """Takes the partitions for one member of a processor, once log and store answer. A new one starts at the beginning
-    of the log, or `from_end`; that is kept with the claim. Raises PositionLost where the log does not hold what is to be
-    read next."""
+    of the log, or `from_end`; that is kept with the claim. Raises PositionLost where the log does not hold what is to
+    be read next."""
     return await outlast(partial(_claim, processor, log, store, partitions, from_end), processor)
 
 

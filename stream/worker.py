@@ -159,11 +159,11 @@ class Worker:
         metrics = self._around.metrics
         counted = 0.0
         while True:
-            for one in await outlast(self.lags, "gauges"):
-                metrics.lag.labels(one.processor).set(one.behind)
             for name in self.names:
                 metrics.stopped.labels(name).set(name in self.stopped)
             await outlast(self._say, "gauges")
+            for one in await outlast(self.lags, "gauges"):
+                metrics.lag.labels(one.processor).set(one.behind)
             if perf_counter() >= counted:
                 counted = await self._count_held()
             await asyncio.sleep(_GAUGES_S)

@@ -6,9 +6,9 @@ Nothing is faked but time. Every step is taken when the test says so, and nothin
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 
@@ -42,8 +42,16 @@ class Clock:
         return self.now
 
 
+def file_store(folder: Path) -> str:
+    """Where the state of a folder is kept."""
+    return f"sqlite:{folder / 'state.db'}"
+
+
 class Embedded:
     """Log, store, and one member of every projection, joined; nothing runs by itself."""
+
+    store_of: ClassVar[Callable[[Path], str]] = staticmethod(file_store)
+    """Folder → url of the store; tests/engine/conftest.py has another one."""
 
     def __init__(self, around: Surroundings, projections: Sequence[Projection], profile: bool) -> None:
         self.around = around
@@ -65,7 +73,7 @@ class Embedded:
             log = await stack.enter_async_context(
                 SqliteLog.open(folder / "log.db", partitions=config.log.partitions, clock=clock, wait=0.0)
             )
-            store = await stack.enter_async_context(Store.open(f"sqlite:{folder / 'state.db'}", config.identity))
+            store = await stack.enter_async_context(Store.open(cls.store_of(folder), config.identity))
             around = Surroundings(log, store, Turns(), Metrics(CollectorRegistry()), clock)
             system = cls(around, projections, config.publish.profile)
             for name, projector in system.projectors.items():

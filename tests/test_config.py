@@ -150,10 +150,14 @@ WRONG = {
         "kafka: SCRAM-SHA-256 needs username and password",
     ),
     "two tokens": (
-        f"{KAFKA}[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'OAUTHBEARER'\ntoken = 'a'\ntoken_file = 'b'",
+        f"{KAFKA}[kafka]\nsecurity_protocol = 'SASL_SSL'\nsasl_mechanism = 'OAUTHBEARER'\ntoken = 'a'\n"
+        "token_file = 'b'",
         "kafka: OAUTHBEARER needs one of token, token_file, token_url",
     ),
-    "a certificate without a key": (f"{KAFKA}[kafka]\ncert_file = 'a'", "kafka.cert_file and kafka.key_file go together"),
+    "a certificate without a key": (
+        f"{KAFKA}[kafka]\ncert_file = 'a'",
+        "kafka.cert_file and kafka.key_file go together",
+    ),
     "more copies in sync than there are": (
         f"{KAFKA}[kafka]\nreplication_factor = 1",
         "kafka.min_insync_replicas is more than replication_factor: nothing could be written",

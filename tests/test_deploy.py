@@ -61,7 +61,7 @@ def test_whatever_is_configured_is_run_by_a_service_and_once(settings):
 def test_it_is_kafka_and_postgresql_by_their_services_names_and_the_receivers_keep_a_volume(settings):
     assert settings.log.url == "kafka://kafka:9092" and settings.store.url.endswith("@postgres:5432/stream")
     keeping = [name for name, text in services().items() if f"spill:{settings.spill.folder}]" in text]
-    assert keeping == [name for name in services() if name.startswith("receiver")]
+    assert keeping == ["prepare", *(name for name in services() if name.startswith("receiver"))]
     assert settings.spill.folder in DOCKERFILE, "the image has it, so that the volume belongs to its user"
 
 

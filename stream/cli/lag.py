@@ -46,10 +46,12 @@ class Standing(Struct, frozen=True):
 
 
 class Standings(Struct, frozen=True):
-    """All processors, and how many deletions wait."""
+    """All processors, and how many deletions wait. `spilled`: receivers with events that are not in the log yet, and
+    since when."""
 
     processors: list[Standing]
     deletions_open: int
+    spilled: dict[str, float]
 
 
 @click.command(epilog='Example: stream lag --json | jq ".processors[].behind"')
@@ -72,7 +74,7 @@ async def _standings(frame: Frame) -> Standings:
         lags = await measure(log, await store.positions.all(), readers(processors))
         stops, held, fates = await store.positions.stops(), await store.held.counts(), await store.positions.fates()
         said, lanes = await store.statuses.all(), await store.lanes.counts()
-        deletions = await store.deletions.every("open", "erased")
+        deletions, spilled = await store.deletions.every("open", "erased"), await store.spilled.all()
     now = time.time()
     acting = {
         one.name: _acting(said.get(one.name), lanes.get(one.name), now)
@@ -91,7 +93,7 @@ async def _standings(frame: Frame) -> Standings:
         )
         for one in lags
     ]
-    return Standings(standings, len(deletions))
+    return Standings(standings, len(deletions), spilled)
 
 
 def _acting(said: Said | None, lanes: tuple[int, float] | None, now: float) -> Acting:
@@ -131,10 +133,17 @@ def _lines(found: Standings, fates: bool) -> Iterator[str]:
     if fates:
         rows = [(one.processor, fate, n) for one in found.processors for fate, n in one.fates.items()]
         yield from _section(("PROCESSOR", "FATE", "DELIVERIES"), rows)
+    yield from _remarks(found)
+
+
+def _remarks(found: Standings) -> Iterator[str]:
     for one in found.processors:
         if one.stopped:
             yield ""
             yield f"{one.processor} stopped: {safe(one.stopped)}. After a fix: stream resume {one.processor}"
+    if found.spilled:
+        yield ""
+        yield f"not in the log yet: what receivers took since {when(min(found.spilled.values()))} (stream spill list)"
     if found.deletions_open:
         yield ""
         yield f"deletions open: {found.deletions_open} (stream deletions)"

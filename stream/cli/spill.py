@@ -61,7 +61,7 @@ async def _all(frame: Frame) -> Mapping[str, float]:
 
 async def _forget(frame: Frame, receiver: str) -> None:
     async with remembered(frame) as store:
-        await store.spilled.keep(receiver, None)
+        await store.spilled.forget(receiver)
 
 
 def _lines(found: list[Line]) -> Iterator[str]:

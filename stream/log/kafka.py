@@ -24,6 +24,7 @@ _BATCH_BYTES = 512 * 1024  # of one partition; the producer sends one of each pa
 _FETCH_BYTES = 4 * 1024 * 1024  # of one partition
 _METADATA_S = 30.0  # an added partition is noticed after so long
 _CONNECT_S = 10.0
+_CONSUME_S = 15.0  # a broker that is frozen is left after so long; to join takes longer, and is then asked for again
 
 
 class Kafka:
@@ -110,7 +111,7 @@ class Kafka:
         """Reads what is committed; never moves a position by itself. With `group`, the name of a processor, a member of
         its group, which has `rebalance_s` to let go of its partitions. `more`: settings of AIOKafkaConsumer."""
         consumer = AIOKafkaConsumer(
-            **self._settings(request_timeout_ms=_ms(max(40.0, rebalance_s + 10.0))),
+            **self._settings(request_timeout_ms=_ms(_CONSUME_S)),
             group_id=None if group is None else self.config.group_prefix + group,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -220,6 +221,8 @@ def ours(error: BaseException, doing: str) -> LogError:
             f"{why}: the brokers do not accept what [kafka] says of security_protocol, sasl_mechanism,"
             " username, password or token"
         )
+    if isinstance(error, errors.InvalidSessionTimeoutError):
+        return LogRefused(f"{why}: kafka.session_timeout_s is not within the brokers' group.min/max.session.timeout.ms")
     if isinstance(error, _FORBIDDEN):
         return LogRefused(f"{why}: this user has no right to do that; the cluster's administrator can give it")
     if (cause := refusal(error)) is not None:
@@ -233,11 +236,6 @@ def out_of_range(error: LogError) -> Mapping[TopicPartition, int] | None:
     if isinstance(cause, errors.OffsetOutOfRangeError):
         return dict(cause.args[0])
     return {} if isinstance(cause, errors.NoOffsetForPartitionError) else None
-
-
-def beyond_repair(producer: Any) -> bool:
-    """Nothing can be written with it any more."""
-    return producer._message_accumulator._exception is not None
 
 
 def too_large(error: BaseException) -> bool:

@@ -22,6 +22,7 @@ class KafkaAppends:
     are replaced: what they held may have arrived, but arrives no more once something else is on its way."""
 
     def __init__(self, kafka: Kafka, topics: Collection[str], clock: Callable[[], float], queue_bytes: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._kafka = kafka
         self._clock = clock
         self._queue_bytes = queue_bytes
@@ -71,7 +72,7 @@ class KafkaAppends:
     async def append(self, messages: Sequence[Message]) -> None:
         """See Log. Raises TooLarge for messages that Kafka refuses by themselves, once all the others are durable."""
         self._check_open()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         append = Append(loop.time(), int(self._clock() * 1000), loop.create_future())
         placed, size = self._placed(append, messages)
         if append.left == 0:
@@ -81,8 +82,8 @@ class KafkaAppends:
         if queued and queued + size > self._queue_bytes:
             raise LogFull(f"{queued} bytes wait to be written, {size} more would pass the bound of {self._queue_bytes}")
         self._tally.queued_bytes += size
-        for pump, entry in placed:
-            pump.put(entry)
+        for pump, entries in placed.items():
+            pump.put(entries)
         self._watch(append)
         await append.done
 
@@ -97,8 +98,8 @@ class KafkaAppends:
         self._tally.failure = await self._kafka.trouble(self._patience)
         return None if self._tally.failure is None else str(self._tally.failure)
 
-    def _placed(self, append: Append, messages: Sequence[Message]) -> tuple[list[tuple[Pump, Entry]], int]:
-        placed: list[tuple[Pump, Entry]] = []
+    def _placed(self, append: Append, messages: Sequence[Message]) -> tuple[dict[Pump, list[Entry]], int]:
+        placed: dict[Pump, list[Entry]] = {}
         total = 0
         for message in messages:
             pumps = self._pumps.get(message.topic)
@@ -109,8 +110,8 @@ class KafkaAppends:
                 append.refused.append(message)
                 continue
             total += size
-            placed.append((pumps[partition_of(message.key, len(pumps))], (append, message, size)))
-        append.left = len(placed)
+            append.left += 1
+            placed.setdefault(pumps[partition_of(message.key, len(pumps))], []).append((append, message, size))
         return placed, total
 
     def _nowhere(self, topic: str) -> LogError:
@@ -124,8 +125,7 @@ class KafkaAppends:
             self._open.popleft()
         self._open.append(append)
         if self._alarm is None:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_at(append.begun + self._patience, self._overdue)
+            self._alarm = self._loop.call_at(append.begun + self._patience, self._overdue)
 
     def _overdue(self) -> None:
         self._alarm = None
@@ -133,10 +133,9 @@ class KafkaAppends:
             self._open.popleft()
         if not self._open:
             return
-        loop = asyncio.get_running_loop()
         due = self._open[0].begun + self._patience
-        if due > loop.time():
-            self._alarm = loop.call_at(due, self._overdue)
+        if due > self._loop.time():
+            self._alarm = self._loop.call_at(due, self._overdue)
         else:
             self._tally.late = True
             self._give_up(f"Kafka acknowledged nothing for {self._patience:g} s")

@@ -1,4 +1,4 @@
-"""How Kafka's clients are connected and let go of, where they do it badly themselves."""
+"""How Kafka's clients are connected, looked after and let go of, where they do it badly themselves."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 _CONNECT_S = 10.0
+_LEAVE_S = 5.0
 _STOP_S = 1.0  # for what is on its way, when nobody waits for it any more
 
 
@@ -21,6 +22,16 @@ async def unbroken(connecting: Coroutine[Any, Any, None]) -> None:
             await asyncio.wait([task])
 
 
+def check_membership(consumer: Any) -> None:
+    """Raises what its coordination ended with, or waits to be asked for: who fetches nothing never hears of it."""
+    consumer._coordinator.check_errors()
+
+
+def beyond_repair(producer: Any) -> bool:
+    """Nothing can be written with it any more."""
+    return producer._message_accumulator._exception is not None
+
+
 async def abandon(producer: Any, error: Exception, errors: type[Exception]) -> None:
     """Stops it, and gives up what it holds: whoever waits for that gets the error."""
     accumulator = producer._message_accumulator
@@ -29,16 +40,18 @@ async def abandon(producer: Any, error: Exception, errors: type[Exception]) -> N
     for batch in (*queued, *accumulator._pending_batches):
         if batch._drain_waiter.done():
             batch._drain_waiter.exception()  # nobody else waits for this one, and asyncio would complain
-    with contextlib.suppress(TimeoutError, errors, KeyError):  # KeyError: it missed a batch that was to be repeated
-        async with asyncio.timeout(_STOP_S):
-            await producer.stop()
-    await producer.client.close()
+    try:
+        with contextlib.suppress(TimeoutError, errors, KeyError):  # KeyError: it misses a batch that was to be repeated
+            async with asyncio.timeout(_STOP_S):
+                await producer.stop()
+    finally:
+        await producer.client.close()
 
 
 async def leave(consumer: Any, errors: type[Exception]) -> None:
     """Leaves its group; what the coordinator is about to answer is not waited for long."""
     try:
-        async with asyncio.timeout(_CONNECT_S):
+        async with asyncio.timeout(_LEAVE_S):
             await consumer.stop()
     except (TimeoutError, errors):
         if consumer._fetcher is not None:

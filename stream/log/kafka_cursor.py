@@ -99,8 +99,12 @@ class KafkaCursor:
         if positions is None:
             self._member.give_up(str(error))
             return
-        with suppress(LogUnavailable):  # then it fails once more
+        try:
             await reading.check(positions)
+        except LogRefused:
+            raise
+        except LogUnavailable:
+            return  # it fails once more
 
 
 class Reading:
@@ -127,9 +131,12 @@ class Reading:
             return True
         if self._looking is None:
             self._looking = asyncio.create_task(self._lookup.identities(self._topics))
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
         looking = self._looking
         try:
             found = await asyncio.shield(looking)  # it may take longer than this fetch waits
+        except LogRefused:
+            raise
         except LogUnavailable:
             return False
         finally:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 from stream.errors import LogError
 from stream.log import Cursor, OnAssign, OnRevoke
-from stream.log.kafka import Kafka, translated
-from stream.log.kafka_client import Consumer, TopicPartition
+from stream.log.kafka import Kafka, out_of_range, translated
+from stream.log.kafka_client import Consumer, Record, TopicPartition
 from stream.log.kafka_cursor import KafkaCursor, delivered
 from stream.log.kafka_lookup import Lookup
 from stream.log.kafka_member import Member
@@ -22,7 +22,9 @@ _SLACK_S = 300.0
 
 
 class KafkaHistory:
-    """See Log. Appends nothing."""
+    """See Log, but that it appends nothing, and that its members are each alone: Kafka hears of no group of them."""
+
+    alone = True
 
     def __init__(self, kafka: Kafka, lookup: Lookup, patience: Patience) -> None:
         self._kafka = kafka
@@ -57,7 +59,7 @@ class KafkaHistory:
         until: Mapping[Partition, int] | None = None,
     ) -> AsyncIterator[Cursor]:
         """See Log. While no broker answers, the member owns nothing, or fetches nothing."""
-        member = Member(group, self._lookup, on_assign, on_revoke)
+        member = Member(group, self.alone, self._lookup, on_assign, on_revoke)
         cursor = KafkaCursor(member, self._lookup, until, self._patience.fetch)
         watching = asyncio.create_task(Watchdog(member, cursor, self._lookup, self._patience).run(topics))
         watching.add_done_callback(lambda done: _ended(done, member))
@@ -83,31 +85,41 @@ class KafkaHistory:
             consumer.assign(list(places))
             for place, partition in places.items():
                 consumer.seek(place, starts[partition][1])
-            async for delivery in _pages(consumer, places, left):
+            async for delivery in self._pages(consumer, places, left):
                 if delivery.time >= since and (until is None or delivery.time < until):
                     yield delivery
+
+    async def _pages(
+        self, consumer: Consumer, places: Mapping[TopicPartition, Partition], left: dict[Partition, int]
+    ) -> AsyncIterator[Delivery]:
+        """What lies before the offsets in `left`."""
+        while left:
+            for place, records in (await self._page(consumer)).items():
+                partition = places[place]
+                for record in records:
+                    if record.offset < left.get(partition, 0):
+                        yield delivered(record, partition)
+            for place, partition in places.items():
+                if partition in left and await consumer.position(place) >= left[partition]:
+                    del left[partition]
+                    consumer.pause(place)
+
+    async def _page(self, consumer: Consumer) -> Mapping[TopicPartition, Sequence[Record]]:
+        try:
+            with translated("reading"):
+                return await consumer.getmany(timeout_ms=int(_PAGE_S * 1000), max_records=_PAGE)
+        except LogError as error:
+            gone = out_of_range(error)
+            if gone is None:
+                raise
+            firsts = await self._lookup.ask("where topics begin", lambda client: client.beginning_offsets(list(gone)))
+            for place, first in firsts.items():  # retention was faster
+                consumer.seek(place, first)
+            return {}
 
     async def bounds(self, topics: Collection[str], at: float | None = None) -> dict[Partition, tuple[int, int]]:
         """See Log."""
         return await self._lookup.bounds(await self._lookup.partitions(topics), at)
-
-
-async def _pages(
-    consumer: Consumer, places: Mapping[TopicPartition, Partition], left: dict[Partition, int]
-) -> AsyncIterator[Delivery]:
-    """What lies before the offsets in `left`."""
-    while left:
-        with translated("reading"):
-            found = await consumer.getmany(timeout_ms=int(_PAGE_S * 1000), max_records=_PAGE)
-        for place, records in found.items():
-            partition = places[place]
-            for record in records:
-                if record.offset < left.get(partition, 0):
-                    yield delivered(record, partition)
-        for place, partition in places.items():
-            if partition in left and await consumer.position(place) >= left[partition]:
-                del left[partition]
-                consumer.pause(place)
 
 
 def _ended(watching: "asyncio.Task[None]", member: Member) -> None:

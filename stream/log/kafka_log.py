@@ -14,6 +14,8 @@ from stream.message import Message
 class KafkaLog(KafkaHistory):
     """The log as a process has it that appends, reads and consumes."""
 
+    alone = False
+
     def __init__(self, appends: KafkaAppends, kafka: Kafka, lookup: Lookup, patience: Patience) -> None:
         super().__init__(kafka, lookup, patience)
         self._appends = appends

@@ -17,12 +17,12 @@ MISSING_S = 10  # a topic that the brokers have not heard of for so long was del
 
 def made_again(topic: str) -> PositionLost:
     """Offsets of it mean other messages now."""
-    return PositionLost(f"{topic} was deleted and made again while it was read: nothing more of it is read")
+    return PositionLost(f"{topic} was deleted and made again while it was read. See stream positions show")
 
 
 def deleted(topics: Iterable[str]) -> PositionLost:
     """There is nothing to read any more."""
-    return PositionLost(f"{', '.join(sorted(topics))} was deleted while it was read")
+    return PositionLost(f"{', '.join(sorted(topics))} was deleted while it was read. See stream topics show")
 
 
 class Owned(Mapping[Partition, int]):
@@ -51,8 +51,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
     revocation cuts it off. What is revoked is let go before the client goes on: so nobody else has it yet, unless that
     takes longer than the brokers wait."""
 
-    def __init__(self, group: str, lookup: Lookup, on_assign: OnAssign, on_revoke: OnRevoke) -> None:
+    def __init__(self, group: str, alone: bool, lookup: Lookup, on_assign: OnAssign, on_revoke: OnRevoke) -> None:
         self.group = group
+        self.alone = alone  # it has all partitions, and Kafka knows of no group
         self.owned: Owned | None = None  # None while it owns nothing yet or no more
         self.error: BaseException | None = None  # what a callback raised; such a member is assigned nothing more
         self.told = False  # the error has been raised to it
@@ -69,11 +70,17 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]
         self._leaving = asyncio.Lock()
         self._seen: Mapping[str, str] = {}
 
-    def join(self, consumer: Consumer, topics: Collection[str]) -> None:
+    async def join(self, consumer: Consumer, topics: Collection[str]) -> None:
         """Joins the group with this client."""
         self.broken.clear()
         self._consumer, self._topics = consumer, topics
-        consumer.subscribe([self._lookup.kafka.called(topic) for topic in topics], listener=self)
+        if self.alone:
+            partitions = await outlast(lambda: self._lookup.partitions(topics), self.group)
+            places = [self._lookup.place(partition) for partition in partitions]
+            consumer.assign(places)
+            await self.on_partitions_assigned(places)
+        else:
+            consumer.subscribe([self._lookup.kafka.called(topic) for topic in topics], listener=self)
 
     @property
     def calling(self) -> bool:

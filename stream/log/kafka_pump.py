@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from stream.errors import LogError, LogUnavailable, TooLarge
-from stream.log.kafka import Kafka, beyond_repair, ours, too_large
-from stream.log.kafka_client import Producer, TopicPartition
+from stream.log.kafka import Kafka, ours, too_large
+from stream.log.kafka_client import Batch, Producer, TopicPartition
+from stream.log.kafka_closing import beyond_repair
 from stream.log.kafka_pool import Channel
 from stream.message import Message
 
@@ -46,9 +47,8 @@ Entry = tuple[Append, Message, int]  # with its size
 def size_of(message: Message) -> int:
     """What Kafka compares with max.message.bytes, if the message is alone in its batch; or a little more."""
     size = _RECORD_BYTES + len(message.key) + len(message.value or b"")
-    for name, value in message.headers:
-        size += len(name) * 4 + len(value) + 10  # a character has 4 bytes at most, a length 5
-    return size
+    # A character has 4 bytes at most, a length 5.
+    return size + sum([len(name) * 4 + len(value) + 10 for name, value in message.headers])
 
 
 class Tally:
@@ -82,18 +82,23 @@ class Pump:
         self._tally = tally
         self._limit = kafka.batch_bytes
         self._queue: deque[Entry] = deque()
+        self._open: _Open | None = None  # the batch that is to go next, as long as it takes more
         self._more = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
-    def put(self, entry: Entry) -> None:
-        """Queues it. Its size counts in queued_bytes already."""
-        self._queue.append(entry)
-        self._more.set()
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Queues them. Their sizes count in queued_bytes already."""
+        # A batch may wait for a request that is under way: what comes meanwhile still goes into it.
+        joined = self._open.take(entries) if self._open is not None and not self._queue else 0
+        if joined < len(entries):
+            self._queue.extend(entries[joined:])
+            self._more.set()
 
     def give_up(self) -> None:
         """Drops what waits, which the caller has failed."""
         self._tally.queued_bytes -= sum(entry[2] for entry in self._queue)
         self._queue.clear()
+        self._open = None
 
     def close(self, error: LogError) -> None:
         """Fails what waits and what is on its way."""
@@ -109,11 +114,12 @@ class Pump:
             producer = await self._channel.producer()
             taken = self._taken()
             try:
-                await self._write(producer, taken)
+                await self._write(producer, taken, whole=True)
             except asyncio.CancelledError:
                 _fail(taken, LogUnavailable("the log was closed, or has this partition no more"))
                 raise
             finally:
+                self._open = None
                 self._tally.queued_bytes -= sum(entry[2] for entry in taken)
 
     def _taken(self) -> list[Entry]:
@@ -126,12 +132,12 @@ class Pump:
             taken.append(entry)
         return taken
 
-    async def _write(self, producer: Producer, entries: Sequence[Entry]) -> bool:
+    async def _write(self, producer: Producer, entries: list[Entry], whole: bool = False) -> bool:
         """Whether Kafka took them all for their size; if not, they are halved until it is known which it does not."""
         if not entries:
             return True
         try:
-            await self._sent(producer, entries)
+            await self._sent(producer, entries, whole)
         except Exception as error:  # the client raises its own, and what its own mistakes raise: all go to who waits
             if too_large(error):
                 return await self._halved(producer, entries)
@@ -150,15 +156,13 @@ class Pump:
             _fail((*entries, *self._queue), error)  # what waits behind them must not overtake them
             self.give_up()
 
-    async def _sent(self, producer: Producer, entries: Sequence[Entry]) -> None:
-        batch = producer.create_batch()
-        for append, message, _ in entries:
-            headers = list(message.headers)
-            if batch.append(timestamp=append.time, key=message.key, value=message.value, headers=headers) is None:
-                raise LogError("a batch is full before its bound")
-        await (await producer.send_batch(batch, self._partition.topic, partition=self._partition.partition))
+    async def _sent(self, producer: Producer, entries: list[Entry], whole: bool) -> None:
+        batch = _Open(producer.create_batch(), entries, self._limit)
+        if whole and not self._queue:
+            self._open = batch
+        await (await producer.send_batch(batch.batch, self._partition.topic, partition=self._partition.partition))
 
-    async def _halved(self, producer: Producer, entries: Sequence[Entry]) -> bool:
+    async def _halved(self, producer: Producer, entries: list[Entry]) -> bool:
         if len(entries) == 1:
             append, message, _ = entries[0]
             append.refused.append(message)
@@ -169,6 +173,33 @@ class Pump:
         if all(taken):  # it was their sum: this topic's max.message.bytes is lower than [kafka] says
             self._limit = sum(entry[2] for entry in entries) // 2
         return all(taken)
+
+
+class _Open:
+    """A batch that has its first entries and takes more, until Kafka's client takes it or it is full."""
+
+    def __init__(self, batch: Batch, entries: list[Entry], limit: int) -> None:
+        self.batch = batch
+        self._entries = entries
+        self._room = limit - sum([entry[2] for entry in entries])
+        for entry in entries:
+            if not self._added(entry):
+                raise LogError("a batch is full before its bound")
+
+    def take(self, entries: Sequence[Entry]) -> int:
+        """How many of them, from the first one on, are in it now."""
+        for number, entry in enumerate(entries):
+            if entry[2] > self._room or not self._added(entry):
+                return number
+            self._room -= entry[2]
+            self._entries.append(entry)
+        return len(entries)
+
+    def _added(self, entry: Entry) -> bool:
+        append, message, _ = entry
+        headers = list(message.headers)
+        added = self.batch.append(timestamp=append.time, key=message.key, value=message.value, headers=headers)
+        return added is not None
 
 
 def _fail(entries: Iterable[Entry], error: LogError) -> None:

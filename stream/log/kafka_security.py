@@ -1,6 +1,7 @@
 """How we prove to the brokers who we are, and they to us: certificates and tokens."""
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -64,10 +65,10 @@ class Tokens:
 
     async def _ask(self) -> None:
         form = {"grant_type": "client_credentials"} | ({"scope": self._config.scope} if self._config.scope else {})
-        login = aiohttp.BasicAuth(self._config.username, self._config.password, "utf-8")
+        login = base64.b64encode(f"{self._config.username}:{self._config.password}".encode()).decode()
         try:
             async with (
-                aiohttp.ClientSession(timeout=_TIMEOUT, auth=login) as session,
+                aiohttp.ClientSession(timeout=_TIMEOUT, headers={"Authorization": f"Basic {login}"}) as session,
                 session.post(self._config.token_url, data=form, allow_redirects=False) as response,
             ):
                 status, body = response.status, await response.read()

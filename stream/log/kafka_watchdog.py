@@ -5,8 +5,9 @@ somebody else asks where the topics end, over another connection.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from stream.errors import LogError, LogRefused, LogUnavailable
 from stream.log.kafka import translated
 from stream.log.kafka_client import Consumer
+from stream.log.kafka_closing import check_membership
 from stream.log.kafka_cursor import KafkaCursor
 from stream.log.kafka_lookup import Lookup
 from stream.log.kafka_member import Member
@@ -34,12 +36,27 @@ class Patience(Struct, frozen=True):
 
     silent: float = 30.0
     unassigned: float = 90.0
-    rebalance: float = 60.0  # above any grace (10 s unless configured) and what is written after it
+    rebalance: float = 60.0
     look: float = 5.0
     fetch: float = 0.2
 
 
 PATIENCE = Patience()
+_WRITING_S = 15.0  # what is written after a grace
+
+
+def patience(processors: Mapping[str, Any]) -> Patience:
+    """For these tables of the configuration: nobody is expelled who lets go within its `grace_s`."""
+    rebalance = max(PATIENCE.rebalance, max(_graces(processors), default=0.0) + _WRITING_S)
+    return Patience(rebalance=rebalance, unassigned=rebalance + 30.0)
+
+
+def _graces(table: Mapping[str, Any]) -> Iterator[float]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _graces(value)
+        elif key == "grace_s" and isinstance(value, int | float):
+            yield float(value)
 
 
 class Watchdog:
@@ -69,8 +86,8 @@ class Watchdog:
             consumer = await outlast(lambda: stack.enter_async_context(self._consumer()), member.group)
             copying = asyncio.create_task(self._copy(consumer))
             try:
-                member.join(consumer, topics)
-                await self._watch()
+                await member.join(consumer, topics)
+                await self._watch(consumer)
             finally:
                 copying.cancel()
                 await member.leave()
@@ -79,14 +96,14 @@ class Watchdog:
 
     def _consumer(self) -> AbstractAsyncContextManager[Consumer]:
         return self._lookup.kafka.consumer(
-            self._member.group,
+            None if self._member.alone else self._member.group,
             rebalance_s=self._patience.rebalance,
             fetch_max_bytes=_FETCH_BYTES,
             max_poll_interval_ms=_NEVER_MS,
         )
 
-    async def _watch(self) -> None:
-        """Returns when the consumer is to be replaced."""
+    async def _watch(self, consumer: Consumer) -> None:
+        """Returns when the consumer is to be replaced. Raises LogRefused."""
         loop, member = asyncio.get_running_loop(), self._member
         assigned = loop.time()
         while not member.broken.is_set():
@@ -94,11 +111,21 @@ class Watchdog:
                 async with asyncio.timeout(self._patience.look):
                     await member.broken.wait()
             except TimeoutError:
+                self._check(consumer)
                 if member.owned is not None or member.calling:
                     assigned = loop.time()
                     await self._look(loop.time())
                 elif loop.time() - assigned > self._patience.unassigned and await self._answers():
                     member.give_up(f"nothing was assigned to it for {self._patience.unassigned:.0f} s")
+
+    def _check(self, consumer: Consumer) -> None:
+        try:
+            with translated("being a member of a group"):
+                check_membership(consumer)
+        except LogRefused:
+            raise
+        except LogUnavailable as error:
+            self._member.give_up(str(error))
 
     async def _look(self, now: float) -> None:
         cursor, member, patience = self._cursor, self._member, self._patience
@@ -134,7 +161,7 @@ class Watchdog:
         copies, self._cursor.copies = self._cursor.copies, {}
         mine = consumer.assignment()
         offsets = {place: copies[p] for p in copies if (place := self._lookup.place(p)) in mine}
-        if not offsets:
+        if not offsets or self._member.alone:
             return
         try:
             async with asyncio.timeout(patience):

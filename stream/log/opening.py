@@ -45,11 +45,13 @@ async def opened(
             yield embedded
         return
     from stream.log.kafka_log import KafkaLog
+    from stream.log.kafka_watchdog import patience
 
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(kafka(config, clock))
         wanted = [topic for topic in topics.ALL if topic != topics.PERSON_PROFILE or config.publish.profile]
-        brokers_log = KafkaLog.open(there, wanted, clock, queue_bytes=config.log.queue_bytes)
+        waits = patience(config.processors)
+        brokers_log = KafkaLog.open(there, wanted, clock, queue_bytes=config.log.queue_bytes, patience=waits)
         log: Running = await stack.enter_async_context(brokers_log)
         if receives and config.spill.folder:
             terms = Terms(config.spill.folder, config.spill.max_bytes, config.log.retention_days)

@@ -82,8 +82,8 @@ class Spill:
 
     @property
     def standing(self) -> dict[str, float | None]:
-        """Of each file that this process has, or has moved: when the oldest message in it was taken that is not in the
-        log yet; None: there is none."""
+        """Of each file that this process has, or has moved: since when it holds what the log does not; None: it holds
+        nothing."""
         return dict.fromkeys(self._moved) | {file.name: file.since for file in self._files}
 
     async def append(self, messages: Sequence[Message]) -> None:
@@ -131,7 +131,7 @@ class Spill:
         return [self._own, *self._left]
 
     def _age(self) -> float:
-        times = [file.since for file in self._files if file.since is not None]
+        times = [file.oldest for file in self._files if file.oldest is not None]
         return self._folder.clock() - min(times) if times else 0.0
 
     async def _run(self) -> None:

@@ -23,12 +23,16 @@ class SpillFile:
         self.path = path
         self.name = log.identity
         """Names this very file, wherever it is mounted and whoever has it open."""
+        self.untidy = 0
+        """How many were moved and not deleted yet."""
         self._log = log
         self._positions = positions  # of what has yet to be moved
         self._max_bytes = max_bytes
         self._cursor: Cursor
         self._next: list[Delivery] = []
+        self._used = True
         self._since: float | None = None
+        self._oldest: float | None = None
         self._held_bytes, self._counted_at = 0, 0
 
     @classmethod
@@ -65,13 +69,19 @@ class SpillFile:
 
     @property
     def since(self) -> float | None:
-        """When the oldest message that has yet to be moved was taken, or before; None: there is none."""
+        """Since when it is not empty, by the oldest message that it had then; None: it is empty."""
         return None if self.empty else self._since
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest message that has yet to be moved was taken, about; None: there is none."""
+        return None if self.empty else self._oldest
 
     def enqueue(self, messages: Sequence[Message], now: float) -> "Future[None]":
         """Takes the messages' place in the order at once; the future is done when they are durable. Raises LogFull."""
+        self._used = True
         if self.empty:
-            self._since = now
+            self._since = self._oldest = now
         elif self.bytes >= self._max_bytes:
             raise LogFull(f"{self.path} holds {self.bytes} bytes, and spill.max_bytes is {self._max_bytes}")
         return self._log.enqueue(messages)
@@ -80,12 +90,14 @@ class SpillFile:
         """What is to be moved next, in order, at most `limit`; the same again until it `moved`. Nothing, where
         nothing is durable that has yet to be moved."""
         if not self._next:
-            self._next = await self._cursor.fetch(limit)
+            # The cursor is fair to its partitions: so many of one come only if that is its share.
+            self._next = await self._cursor.fetch(limit * len(self._positions))
         return self._next[:limit]
 
     def moved(self, deliveries: Sequence[Delivery]) -> None:
         """The log has them."""
         self._next = self._next[len(deliveries) :]
+        self.untidy += len(deliveries)
         for delivery in deliveries:
             self._positions[delivery.partition] = delivery.offset + 1
 
@@ -94,14 +106,20 @@ class SpillFile:
         being deleted is deleted by a later call."""
         with suppress(LogUnavailable):
             await self._log.retain(self._positions, older_than=float("inf"), max_bytes=0)
+            self.untidy = 0
         await self.look()
 
     async def shrink(self) -> None:
-        """Gives the room of an empty file back, and removes what the moved messages left there: they name people. A
-        full disk may keep it from that."""
-        with suppress(sqlite3.Error):
-            await asyncio.to_thread(_vacuum, self.path)
-        await self.look()
+        """Once everything is moved: gives the room back, and removes what messages left there, which names people. What
+        a full disk keeps from being done is done by a later call."""
+        if not self._used:
+            return
+        await self.tidy()
+        if self.empty and not self.untidy:
+            with suppress(sqlite3.Error):
+                await asyncio.to_thread(_vacuum, self.path)
+                self._used = not self.empty
+            await self.look()
 
     async def trouble(self) -> str | None:
         """Why it takes nothing now; None if it does."""
@@ -115,7 +133,8 @@ class SpillFile:
             counted = self._log.appended_bytes
             self._held_bytes, oldest = await self._log.extent()
             self._counted_at = counted
-            self._since = oldest if oldest is not None else self._since
+            self._oldest = oldest if oldest is not None else self._oldest
+            self._since = self._oldest if self._since is None else self._since
 
     async def _assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         return {partition: self._positions[partition] for partition in partitions}

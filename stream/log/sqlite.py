@@ -12,7 +12,7 @@ from stream.log import Cursor, OnAssign, OnRevoke
 from stream.log.members import Group, Member
 from stream.log.partitioner import partition_of
 from stream.log.sqlite_cursor import Feed, SqliteCursor
-from stream.log.sqlite_file import LogFile, look, prepare, sole_writer, writable
+from stream.log.sqlite_file import LogFile, last_to_close, look, prepare, sole_writer
 from stream.log.sqlite_history import history
 from stream.log.sqlite_positions import PositionCopies
 from stream.log.sqlite_reader import Reader
@@ -128,7 +128,7 @@ class SqliteLog(SqliteHistory):
         Closing writes what is queued, for at most 10 s; what is left then raises LogUnavailable."""
         with sole_writer(path):
             file = await asyncio.to_thread(prepare, path, partitions, clock())
-            async with _last_to_close(path), _reader(file) as reader:
+            async with last_to_close(path), _reader(file) as reader:
                 log = SqliteLog(file, Feed(reader, await reader.ends(), False, wait, Tail()), clock, queue_bytes)
                 try:
                     yield log
@@ -237,16 +237,6 @@ class SqliteLog(SqliteHistory):
         await self._writer.close(_DRAIN_S)
         for group in self._groups.values():
             await group.close()
-
-
-@asynccontextmanager
-async def _last_to_close(path: Path) -> AsyncIterator[None]:
-    """The last connection to close empties the write-ahead file, which one that only reads cannot."""
-    last = await asyncio.to_thread(writable, path)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(last.close)
 
 
 @asynccontextmanager

@@ -1,10 +1,11 @@
 """The file of the embedded log: its tables, its connections, and the lock of the one process that writes it."""
 
+import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 from uuid import uuid4
@@ -105,6 +106,16 @@ def look(path: Path) -> LogFile:
             return _read(connection, path)
     except sqlite3.DatabaseError as error:
         raise _unusable(path, error) from error
+
+
+@asynccontextmanager
+async def last_to_close(path: Path) -> AsyncIterator[None]:
+    """The last connection to close empties the write-ahead file, which one that only reads cannot."""
+    last = await asyncio.to_thread(writable, path)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(last.close)
 
 
 def writable(path: Path) -> Connection:

@@ -32,6 +32,11 @@ class Actor(Protocol):
         """Which lane a delivery belongs to. Never raises."""
         ...
 
+    def skips(self, delivery: Delivery) -> str | None:
+        """The fate ("skipped:<reason>") of what is nothing for this actor, as soon as it is fetched: it is never acted
+        on, nor joined with what is. Never raises."""
+        ...
+
     def about(self, delivery: Delivery) -> tuple[str, float]:
         """Whom it is about, and its event's time: under what it lies in held. Never raises."""
         ...

@@ -56,13 +56,15 @@ class Attempts:
         self._member.lanes.done(key)
 
     def reconsider(self) -> None:
-        """A lane that by now keeps others out of the window need not wait for its next try to be held."""
-        lanes, troubled, window = self._member.lanes, self._member.troubled, self._member.actor.config.window
+        """A lane that by now keeps others out of the window, or is known by now to be the one that fails, need not wait
+        for its next try to be held."""
+        lanes, troubled, breaker = self._member.lanes, self._member.troubled, self._member.breaker
+        window, long_ago = self._member.actor.config.window, self._member.now - self._member.actor.config.patience_s
         for key, (first, error) in list(troubled.items()):
-            waiting = lanes.waiting(key)
+            waiting, since = lanes.waiting(key), first.tries.since
             if not waiting:  # it was revoked
                 del troubled[key]
-            elif policy.crowds(waiting, window):
+            elif policy.crowds(waiting, window) or (since < long_ago and breaker.tells(since)):
                 now = self._member.situation(key, [], first.tries)
                 if isinstance(hold := policy.decide(error, first.tries, now, self._jitter()), policy.Hold):
                     del troubled[key]

@@ -111,6 +111,9 @@ class Part:
             write = partial(ledger.commits.write, partial(self._advance, passed), durable=False)
             await outlast(write, ledger.processor)
             self.tracker.written(passed)
+            ledger.store.positions.written(
+                ledger.processor, {self.partition: self.claim}, {self.partition: passed.position}
+            )
             for fate, amount in passed.fates.items():
                 ledger.ended(fate, amount)
         except ClaimLost:

@@ -182,7 +182,7 @@ class Runner:
 
     async def _fetch(self, cursor: Cursor) -> int:
         deliveries = await cursor.fetch(max(1, self._room))
-        member, lane = self._member, self.actor.lane
+        member, lane, skips = self._member, self.actor.lane, self.actor.skips
         parts, lanes = member.parts, member.lanes
         seen: Part | None = None
         for delivery in deliveries:
@@ -195,7 +195,10 @@ class Runner:
             if part is not seen:
                 part.fetched(delivery)
                 seen = part
-            lanes.put(key, Fresh(delivery, part))
+            if (fate := skips(delivery)) is not None:
+                part.close(delivery.offset, fate)
+            else:
+                lanes.put(key, Fresh(delivery, part))
         self._crew.call()
         return len(deliveries)
 

@@ -125,7 +125,9 @@ class Store:
         durable = bool(asked.marks or asked.renewed or asked.forgets or asked.links or work.held or work.settled)
         # Members write beside each other; who sets a tombstone, or depends on what a deletion asks for, is alone.
         beside = not asked.forgets and not asked.addresses
-        return await self.db.writing(partial(self._commit, work), durable, beside)
+        marks = await self.db.writing(partial(self._commit, work), durable, beside)
+        self.positions.written(work.processor, work.claims, work.positions)
+        return marks
 
     async def drop(self, held: Held) -> list[Mark]:
         """Lets a held delivery go for good; the marks that it leaves."""

@@ -73,11 +73,14 @@ def views(script: str) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
+def holds(text: str) -> bool:
+    """Can PostgreSQL hold the text as it is? It has no NUL."""
+    return "\0" not in text and _ESCAPE not in text
+
+
 def escaped(text: str) -> str:
-    """Text that PostgreSQL can hold: it has no NUL. Nearly no text is another one escaped."""
-    if "\0" in text or _ESCAPE in text:
-        return text.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
-    return text
+    """The text as PostgreSQL can hold it. Nearly every text is its own."""
+    return text if holds(text) else text.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
 
 
 def plain(text: str) -> str:

@@ -112,8 +112,12 @@ class People:
 
     async def components(self, tx: Transaction, subjects: Collection[str]) -> dict[str, Component]:
         """The person of each subject, as it now is."""
+        return (await self.known(tx, subjects))[0]
+
+    async def known(self, tx: Transaction, subjects: Collection[str]) -> tuple[dict[str, Component], dict[str, float]]:
+        """The same, and the tombstones of all subjects of these people that have one."""
         graph = await self._graph(tx, set(subjects))
-        return graph.components(subjects)
+        return graph.components(subjects), graph.tombstones
 
     async def unlinked(self, tx: Transaction, limit: int) -> list[Unlinked]:
         """Pairs that do not count, by subject; those that a deletion ended are not named any more."""

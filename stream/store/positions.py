@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from stream.errors import ClaimLost
+from stream.errors import ClaimLost, WentBack
 from stream.message import Partition
 from stream.store.database import Database, Row, Transaction
 
@@ -23,6 +23,7 @@ class Positions:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._written: dict[tuple[str, str, int, int], int] = {}  # what this process has written, by claim
 
     async def claim(
         self, processor: str, starts: Mapping[Partition, int], logs: Mapping[str, str]
@@ -86,17 +87,27 @@ class Positions:
         return {Partition(topic, part): (position, log) for topic, part, position, log in found}
 
     async def check(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> None:
-        """Raises ClaimLost if any claim has moved on. Else none of them does until the transaction ends."""
+        """Raises ClaimLost if any claim has moved on; else none of them does until the transaction ends. WentBack: a
+        position is before what was `written` under its claim."""
         if not claims:
             return
         found = await tx.all(
-            f"SELECT topic, part, claim FROM positions WHERE processor = ? AND {self._db.among(_AT)}"
+            f"SELECT topic, part, claim, position FROM positions WHERE processor = ? AND {self._db.among(_AT)}"
             f" ORDER BY topic, part{self._db.locking}",
             processor,
             self._db.listed(f"{partition.topic}/{partition.number}" for partition in claims),
         )
         for partition in _moved(found, claims):
             raise ClaimLost(f"{processor} no longer owns {partition.topic}/{partition.number}")
+        for topic, part, claim, position in found:
+            if self._written.get((processor, topic, part, claim), position) > position:
+                raise WentBack(f"the store has forgotten how far {processor} was in {topic}/{part}: was it put back?")
+
+    def written(self, processor: str, claims: Mapping[Partition, int], positions: Mapping[Partition, int]) -> None:
+        """These positions are committed, under these claims."""
+        for partition, claim in claims.items():
+            if partition in positions:
+                self._written[processor, *partition, claim] = positions[partition]
 
     async def lost(self, tx: Transaction, processor: str, claims: Mapping[Partition, int]) -> list[Partition]:
         """Those partitions whose claim has moved on."""
@@ -138,9 +149,13 @@ class Positions:
         """Until when each processor had dealt with everything; None: it stopped by itself. What a receiver could not
         put into the log yet, nobody has dealt with."""
         caught_up = await tx.all("SELECT processor, time FROM caught_up")
-        ((spilled,),) = await tx.all("SELECT min(since) FROM spills")
+        spills = await tx.all("SELECT since, moved FROM spills")
         stopped = [name for (name,) in await tx.all("SELECT processor FROM stops")]
-        times = {name: time if spilled is None else min(time, spilled) for name, time in caught_up}
+        # What came into the log late is dealt with once all is that was there when it had come.
+        times = {
+            name: min([time, *(since for since, moved in spills if moved is None or time < moved)])
+            for name, time in caught_up
+        }
         return {**times, **dict.fromkeys(stopped)}
 
     async def all(self) -> dict[str, dict[Partition, int]]:
@@ -197,7 +212,7 @@ class Positions:
 
 
 def _moved(found: Collection[Row], claims: Mapping[Partition, int]) -> list[Partition]:
-    now = {Partition(topic, part): claim for topic, part, claim in found}
+    now = {Partition(topic, part): claim for topic, part, claim, *_ in found}
     return [partition for partition, claim in claims.items() if now.get(partition) != claim]
 
 

@@ -6,12 +6,13 @@ it what was not committed. Whatever else the server refuses is a StoreError, whi
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 
-from stream.errors import StoreError, StoreUnavailable
+from stream.errors import StoreError, StoreRefused, StoreUnavailable
 from stream.places import StoreConfig, shown
 from stream.store import dialect
 from stream.store.database import Row
@@ -29,7 +30,11 @@ class Again(Exception):
 
 
 class Lost(Exception):
-    """The connection is lost, and with it what was not committed."""
+    """The connection is lost, and with it what was not committed. `silent`: the server did not answer in time."""
+
+    def __init__(self, why: str, silent: bool = False) -> None:
+        super().__init__(why)
+        self.silent = silent
 
 
 class Session:
@@ -45,13 +50,13 @@ class Session:
 
     async def rows(self, sql: str, *params: Any) -> list[Row]:
         with _named():
-            found = await self._connection.fetch(sql, *params)
+            found = await self._connection.fetch(sql, *map(_held, params))
         return [tuple(row) for row in found]
 
     async def execute(self, sql: str, *params: Any) -> str:
         """What the server says it did: "COMMIT", "UPDATE 5"."""
         with _named():
-            return str(await self._connection.execute(sql, *params))
+            return str(await self._connection.execute(sql, *map(_held, params)))
 
     async def types(self, sql: str) -> list[str]:
         """Of a statement's parameters."""
@@ -69,7 +74,8 @@ class Session:
 
     def cut(self) -> None:
         """Ends the connection; the server undoes what it has not committed."""
-        self._connection.terminate()
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool has noticed already that it is lost
+            self._connection.terminate()
 
 
 class Sessions:
@@ -82,7 +88,7 @@ class Sessions:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, config: StoreConfig) -> AsyncIterator["Sessions"]:
-        """Connects. Raises StoreUnavailable where it cannot."""
+        """Connects. Raises StoreUnavailable where it cannot, StoreRefused where no waiting mends that."""
         where = shown(config.url)
         try:
             pool = await asyncpg.create_pool(
@@ -95,7 +101,9 @@ class Sessions:
                 init=_init,
                 reset=_keep,
             )
-        except (*_AWAY, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except _REFUSED as error:
+            raise StoreRefused(f"cannot open the store at {where}: {_said(error)}") from None
+        except (*_AWAY, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise StoreUnavailable(f"cannot open the store at {where}: {_said(error)}") from None
         try:
             yield cls(pool, where)
@@ -117,11 +125,22 @@ class Sessions:
         except Lost:
             await self._pool.expire_connections()  # the others may be as dead
             raise
+        except asyncio.CancelledError:
+            with contextlib.suppress(asyncpg.InterfaceError):  # it has ended, and is out of the pool
+                connection.terminate()  # a transaction may be open, or just opening: the server undoes it
+            raise
         finally:
             await self._pool.release(connection)
 
 
 _AWAY = (OSError, TimeoutError)
+_REFUSED = (
+    asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password is one, too
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    ssl.SSLCertVerificationError,
+    ValueError,
+)
 _LOST = (
     *_AWAY,
     asyncpg.PostgresConnectionError,
@@ -146,7 +165,7 @@ def _named() -> Iterator[None]:
     except asyncpg.DataError as error:  # of asyncpg's own too: a value that no column can hold
         raise StoreError(f"store: {type(error).__name__}") from None
     except _LOST as error:
-        raise Lost(_said(error)) from None
+        raise Lost(_said(error), isinstance(error, TimeoutError)) from None
     except asyncpg.PostgresError as error:
         raise StoreError(f"store: {_said(error)}") from None
 
@@ -155,6 +174,16 @@ async def _init(connection: Any) -> None:
     await connection.set_type_codec(
         "text", schema="pg_catalog", encoder=dialect.escaped, decoder=dialect.plain, format="text"
     )
+
+
+def _held(param: Any) -> Any:
+    """The parameter as the server can hold it. A codec is not asked for the elements of an array."""
+    if not isinstance(param, list) or not param or not isinstance(param[0], str):
+        return param
+    try:
+        return param if dialect.holds("".join(param)) else [dialect.escaped(one) for one in param]
+    except TypeError:  # some are None
+        return [one if one is None else dialect.escaped(one) for one in param]
 
 
 async def _keep(connection: Any) -> None:

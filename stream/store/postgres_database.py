@@ -130,22 +130,25 @@ class PostgresDatabase:
                     return await work(session)
             except Lost as lost:
                 why = str(lost)
+                if lost.silent:  # another session would wait as long
+                    break
         raise StoreUnavailable(f"store at {self._sessions.where}: {why}")
 
     async def _read(self, session: Session, body: Body[T]) -> T:
         async with _begun(session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"):
             found = await body(PostgresTransaction(session, self._for_all, False))
-            await session.execute("COMMIT")
+            await session.execute("ROLLBACK")  # there is nothing to commit
             return found
 
     async def _written(self, session: Session, body: Body[T], beside: bool) -> T:
         async with _begun(session, "BEGIN"):
             ((_, number),) = await session.rows(_BESIDE if beside else _ALONE)
             done = await body(PostgresTransaction(session, self._for_all, beside))
+            process = session.process
             try:
                 said = await session.execute("COMMIT")
             except Lost:
-                raise _Unknown(number, session.process, done) from None
+                raise _Unknown(number, process, done) from None
             if said != "COMMIT":
                 raise StoreError("a statement had failed: nothing was written")
             return done

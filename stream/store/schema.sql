@@ -273,11 +273,14 @@ CREATE TABLE duties (
   until REAL NOT NULL
 );
 
--- Receivers with events that are not in the log yet: when the oldest of them was taken. The gate counts it as lag.
+-- Receivers whose events were not in the log from a time on, and when they were: the gate counts it as lag until then,
+-- and of each processor until it has dealt with what was there at that time.
 CREATE TABLE spills (
-  receiver TEXT PRIMARY KEY,
-  since REAL NOT NULL
-);
+  receiver TEXT NOT NULL,
+  since REAL NOT NULL,
+  moved REAL,
+  PRIMARY KEY (receiver, since)
+) WITHOUT ROWID;
 
 -- Messages of segment.invalid that were appended again.
 CREATE TABLE retried (

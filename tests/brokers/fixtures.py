@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from msgspec import structs
 
 from stream.config import Config
 from stream.places import StoreConfig
@@ -114,6 +115,8 @@ def _parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
         return
     kafka, server = request.getfixturevalue("kafka"), request.getfixturevalue("postgres_server")
     with own.topics_at(kafka) as (config, names), own.database_at(server) as url:
+        # What a killed process had is given to the next one after this time.
+        config = structs.replace(config, session_timeout_s=6.0)
         yield Parts(Real(own.log_at(kafka), config, names, StoreConfig(url=url)))
 
 

@@ -22,11 +22,11 @@ def log_at(kafka: str) -> LogConfig:
 
 
 @contextmanager
-def topics_at(kafka: str) -> Iterator[tuple[KafkaConfig, dict[str, str]]]:
+def topics_at(kafka: str, partitions: int = _PARTITIONS) -> Iterator[tuple[KafkaConfig, dict[str, str]]]:
     """All our topics while the block lasts, by names of their own, and the prefix for the names of groups."""
     prefix = f"test-{uuid.uuid4().hex[:12]}."
     names = {name: prefix + name for name in topics.ALL}
-    _done(_make(kafka, list(names.values())))
+    _done(_make(kafka, list(names.values()), partitions))
     yield KafkaConfig(group_prefix=prefix, replication_factor=1, min_insync_replicas=1), names
     _done(_delete(kafka, list(names.values())))
 
@@ -46,11 +46,11 @@ def _done(work: Coroutine[Any, Any, None]) -> None:
         thread.submit(asyncio.run, work).result()
 
 
-async def _make(kafka: str, names: list[str]) -> None:
+async def _make(kafka: str, names: list[str], partitions: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, _PARTITIONS, 1) for name in names])
+        await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
     finally:
         await admin.close()
 

@@ -105,3 +105,11 @@ async def test_a_status_that_nobody_says_any_more_is_not_believed(system, stream
     acting, line = await destination(stream)
     assert (acting["breaker"], acting["open_since"], acting["oldest_open_s"]) == ("unknown", None, None)
     assert acting["said"] == old and f"no process has said since {when(old)}" in line
+
+
+async def test_events_that_wait_in_a_spill_are_named(system, stream):
+    assert "not in the log yet" not in (await stream("lag")).stdout
+    await system.store.spilled.keep("one", NOW, NOW + 1)
+    await system.store.spilled.keep("other", NOW - 5, NOW + 1)
+    assert f"what receivers took since {when(NOW - 5)} (stream spill list)" in (await stream("lag")).stdout
+    assert json.loads((await stream("lag", "--json")).stdout)["spilled"] == {"one": NOW, "other": NOW - 5}

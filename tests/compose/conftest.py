@@ -23,12 +23,16 @@ DESTINATION = """
 services:
   destination:
     image: ${STREAM_IMAGE}
-    entrypoint: [python, -c]
-    command: ["import destination as d; d.ThreadingHTTPServer(('', 9000), d.Destination).serve_forever()"]
+    entrypoint: [sh, -c]
+    command: ['exec python -c "$$DESTINATION" >> /var/lib/stream/received']
+    environment:
+      DESTINATION: "import destination as d; d.ThreadingHTTPServer(('', 9000), d.Destination).serve_forever()"
     working_dir: /examples
-    volumes: [./examples:/examples:ro]
+    volumes: [./examples:/examples:ro, received:/var/lib/stream]
     healthcheck:
       test: [CMD, python, -c, "import socket; socket.create_connection(('127.0.0.1', 9000))"]
+volumes:
+  received:
 """
 
 
@@ -55,5 +59,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     system = Compose(folder)
     with contextlib.ExitStack() as stack:
         stack.callback(system.run, "down", "--volumes", "--timeout", "5", check=False)
-        system.typed(up)
+        try:
+            system.typed(up)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{system.run('logs', '--no-color', 'prepare', check=False)}") from None
         yield system

@@ -14,7 +14,7 @@ from typing import Any
 
 RECEIVERS = ("receiver-a", "receiver-b")
 FAMILIES = ("profiles", "audiences", "consent", "deletion", "forward")
-PATIENCE_S = 180.0  # for whatever is to happen; what happens ends the wait
+PATIENCE_S = 600.0  # for whatever is to happen; what happens ends the wait
 
 
 def missing() -> str | None:
@@ -111,8 +111,9 @@ class Compose:
         given_up = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > given_up:
-                logs = self.run("logs", "--tail", "30", "--no-color", check=False)
-                raise AssertionError(f"{what}: not within {PATIENCE_S:.0f} s\n{self.states()}\n{logs}")
+                states = {service: (one["State"], one["Health"]) for service, one in self.states().items()}
+                logs = self.run("logs", "--tail", "30", "--no-color", *RECEIVERS, *FAMILIES, check=False)
+                raise AssertionError(f"{what}: not within {PATIENCE_S:.0f} s\n{states}\n{logs}")
             time.sleep(0.5)
 
     def healthy(self, *services: str) -> None:

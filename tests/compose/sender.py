@@ -13,9 +13,9 @@ from stream.core.signature import sign
 from tests.compose.engine import RECEIVERS, Compose
 
 SENDERS = 8
-PAUSE_S = 0.03  # of each sender, between two events
-PEOPLE = 50
-EVENT = "Order Completed"
+PAUSE_S = 0.05  # of each sender, between two events
+PEOPLE = 1_000  # few events of each: what comes twice is counted once, if less than 64 of the person lie in between
+EVENT = "Sent While It Broke"
 
 
 class Sender:
@@ -39,6 +39,15 @@ class Sender:
         self._ended.set()
         for thread in self._threads:
             thread.join()
+
+    @property
+    def messages(self) -> set[str]:
+        """All that were acknowledged."""
+        return set().union(*self.acknowledged.values())
+
+    def people(self) -> dict[str, int]:
+        """How many of each subject."""
+        return {f"user:{user}": len(ids) for user, ids in self.acknowledged.items()}
 
     @property
     def amount(self) -> int:

@@ -1,12 +1,14 @@
 """The shape for production, for real: events in, people out, and each part killed under load. Nothing is lost."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.compose.engine import FAMILIES, RECEIVERS, Compose
 from tests.compose.sender import EVENT, Sender
+from tests.test_docs import OPERATING, first_column
 from tests.test_readme import DEPLOY
 
 SPILLED = "stream_spill_messages"
@@ -28,14 +30,13 @@ def sending(system: Compose, senders: list[Sender]) -> Iterator[Sending]:
         return senders[-1]
 
     yield begin
-    acknowledged = {user: set[str]() for sender in senders for user in sender.acknowledged}
-    for sender in senders:
-        for user, ids in sender.acknowledged.items():
-            acknowledged[user] |= ids
     settle(system)
-    assert set().union(*acknowledged.values()) == set(in_the_topic(system))
-    assert counted(system) == {f"user:{user}": len(ids) for user, ids in acknowledged.items()}
-    assert set().union(*acknowledged.values()) <= forwarded(system)
+    sent = set().union(*(sender.messages for sender in senders))
+    found = list(in_the_topic(system))
+    assert set(found) == sent
+    print(f"{len(found) - len(sent)} of {len(found)} came twice")  # an outcome was unknown: allowed, and not counted
+    assert counted(system) == sum((Counter(sender.people()) for sender in senders), Counter())
+    assert sent <= forwarded(system)
 
 
 def test_everything_is_up_and_the_image_is_as_it_is_said_to_be(system: Compose) -> None:
@@ -47,8 +48,8 @@ def test_everything_is_up_and_the_image_is_as_it_is_said_to_be(system: Compose) 
         assert system.run(
             "exec", "-T", service, "sh", "-c", "touch /opt/stream/x 2>/dev/null || echo read-only"
         ).strip()
-    configured = json.loads(system.run("run", "--rm", "-T", "--no-deps", "profiles", "check", "--json"))["processors"]
-    assert sorted(configured) == sorted(FAMILIES), "what is configured runs somewhere"
+    check = system.run("run", "--rm", "-T", "--no-deps", "--entrypoint", "stream", "prepare", "check", "--json")
+    assert sorted(json.loads(check)["processors"]) == sorted(FAMILIES), "what is configured runs somewhere"
 
 
 def test_the_readme_is_followed_word_for_word(system: Compose) -> None:
@@ -71,6 +72,7 @@ def test_kafka_is_killed_while_events_come_and_they_are_taken_all_the_same(syste
 
 
 def test_a_receiver_is_killed_while_it_keeps_what_kafka_could_not_take(system: Compose, sending: Sending) -> None:
+    before = set(in_the_topic(system))
     with sending("spilled") as sender:
         system.run("kill", "kafka")
         system.until(lambda: all(spilled(system, one) for one in RECEIVERS), "both receivers spill")
@@ -80,8 +82,10 @@ def test_a_receiver_is_killed_while_it_keeps_what_kafka_could_not_take(system: C
         system.run("rm", "--force", "receiver-a")  # what it kept lies on the volume, and the other one takes it over
         system.run("start", "kafka")
         sender.more(50)
-        settle(system, "receiver-b")
-        system.run("up", "--detach", "--wait", "receiver-a")
+        system.until(lambda: not spilled(system, "receiver-b"), "receiver-b's spill is empty")
+    settle(system, "receiver-b")
+    assert set(in_the_topic(system)) == sender.messages | before
+    system.run("up", "--detach", "--wait", "receiver-a")
 
 
 def test_postgresql_is_killed_while_events_come(system: Compose, sending: Sending) -> None:
@@ -124,6 +128,13 @@ def test_three_members_share_a_processor_and_two_leave_it(system: Compose, sendi
         sender.more(50)
 
 
+def test_the_operating_guide_explains_every_line_that_was_logged(system: Compose) -> None:
+    lines = system.run("logs", "--no-color", "--no-log-prefix", *RECEIVERS, *FAMILIES).splitlines()
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    explained = first_column(OPERATING, "## Run it", 1)
+    assert [line for line in said if line["event"] not in explained] == []
+
+
 def test_down_and_up_again_nothing_is_forgotten_and_every_process_ends_in_time(
     system: Compose, sending: Sending
 ) -> None:
@@ -155,7 +166,7 @@ def in_the_topic(system: Compose) -> Iterator[str]:
     """The messageId of each of our events in segment.track."""
     for line in system.stream("tail", "segment.track", "--since", "1d", "--json").splitlines():
         event = json.loads(json.loads(line)["value"])
-        if event["event"] == EVENT and "-" in event["messageId"]:
+        if event["event"] == EVENT:
             yield event["messageId"]
 
 
@@ -167,5 +178,5 @@ def counted(system: Compose) -> dict[str, int]:
 
 def forwarded(system: Compose) -> set[str]:
     """The messageIds that the destination was sent."""
-    lines = system.run("logs", "--no-color", "--no-log-prefix", "destination").splitlines()
+    lines = system.run("exec", "-T", "destination", "cat", "/var/lib/stream/received").splitlines()
     return {json.loads(line.partition(" /events ")[2])["messageId"] for line in lines if " /events " in line}

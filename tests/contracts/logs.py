@@ -70,12 +70,14 @@ class Embedded:
 class OnKafka:
     """Topics of a test's own on a real Kafka."""
 
-    def __init__(self, address: str, **more: Any) -> None:
+    def __init__(self, address: str, copies: int = 1, **more: Any) -> None:
+        self._copies = copies
         prefix = f"test-{uuid.uuid4().hex[:12]}."
         self.clock = Clock()
         settings = {"session_timeout_s": 6.0, "append_timeout_s": 2.0, "max_message_bytes": 4_500_000, **more}
         self.config = KafkaConfig(group_prefix=prefix, **settings)
-        self.kafka = Kafka([address], self.config, {name: prefix + name for name in (TRACK, IDENTIFY)}, self.clock)
+        names = {name: prefix + name for name in (TRACK, IDENTIFY)}
+        self.kafka = Kafka(address.split(","), self.config, names, self.clock)
 
     @asynccontextmanager
     async def open(
@@ -93,11 +95,8 @@ class OnKafka:
 
     async def make(self) -> None:
         """Makes those topics that are not there. Nothing in them ages: the tests' times are of 1970."""
-        kept = {
-            "retention.ms": "-1",
-            "max.message.bytes": "5000000",
-        }
-        topics = [Topic(self.kafka.called(topic), PARTITIONS, 1, kept) for topic in (TRACK, IDENTIFY)]
+        kept = {"retention.ms": "-1", "max.message.bytes": "5000000"}
+        topics = [Topic(self.kafka.called(topic), PARTITIONS, self._copies, kept) for topic in (TRACK, IDENTIFY)]
         async with self.kafka.admin() as admin:
             await create(admin, topics)
 

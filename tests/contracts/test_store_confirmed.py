@@ -1,5 +1,7 @@
 """The contract of the store on what destinations were told, and on the lease to tell them."""
 
+import asyncio
+
 import pytest
 from msgspec import structs
 
@@ -183,6 +185,26 @@ async def test_what_was_told_about_deleted_addresses_is_gone_at_that_destination
     await store.db.writing(write)
     assert await about(store, subjects=["user:1", "user:2"]) == []
     assert len(await about(store, "mail", subjects=["user:1"])) == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_of_two_that_take_a_lease_at_the_same_time_one_gets_it_and_the_other_is_told(kind, there):
+    async with kind.open() as one, kind.open() as other:
+        if there:
+            await doubt(one, VIP, PROFILE)
+        both = [
+            asyncio.create_task(
+                store.db.writing(
+                    lambda tx, store=store, lease=lease: store.confirmed.take(tx, [VIP, PROFILE], lease, 1.0, 9.0),
+                    beside=True,
+                )
+            )
+            for store, lease in ((one, "one"), (other, "two"))
+        ]
+        done = await asyncio.gather(*both, return_exceptions=True)
+        assert sorted(type(found).__name__ for found in done) == ["NotYet", "set"]
+        winner = "one" if done[0] == set() else "two"
+        assert {row.lease for row in await about(one, addresses=[VIP.address, PROFILE.address])} == {winner}
 
 
 @pytest.mark.slow

@@ -66,15 +66,35 @@ async def test_whoever_has_a_duty_asks_the_store_only_now_and_then(store):
 
 async def test_what_no_processor_can_have_seen_since_it_waits_in_a_spill_counts_as_lag(store):
     await claimed(store, "p", TRACK)
-    await store.db.writing(lambda tx: store.positions.catch_up(tx, "p", Passed(50.0, {TRACK: 0}), 50.0))
-    await store.spilled.keep("one", 40.0)
-    await store.spilled.keep("other", 30.0)
-    assert await store.db.reading(store.positions.standing) == {"p": 30.0}
-    await store.spilled.keep("other", None)
+
+    async def passed(time):
+        await store.db.writing(lambda tx: store.positions.catch_up(tx, "p", Passed(time, {TRACK: 0}), time))
+
+    async def standing():
+        return (await store.db.reading(store.positions.standing))["p"]
+
+    await passed(50.0)
+    await store.spilled.keep("one", 40.0, 50.0)
+    await store.spilled.keep("other", 30.0, 50.0)
+    assert await standing() == 30.0
+    assert await store.spilled.all() == {"one": 40.0, "other": 30.0}
+    await store.spilled.keep("other", None, 55.0)
     assert await store.spilled.all() == {"one": 40.0}
-    assert await store.db.reading(store.positions.standing) == {"p": 40.0}
-    await store.spilled.keep("one", None)
-    assert await store.db.reading(store.positions.standing) == {"p": 50.0}
+    assert await standing() == 30.0, "it is in the log, and nobody has dealt with it"
+    await passed(56.0)
+    assert await standing() == 40.0
+    await store.spilled.keep("one", 52.0, 57.0)  # as a new process found it
+    await store.spilled.keep("one", None, 58.0)
+    await passed(57.0)
+    assert await standing() == 40.0
+    await passed(59.0)
+    assert await standing() == 59.0
+    await store.spilled.keep("one", 52.0, 60.0)
+    assert await standing() == 52.0
+    await store.spilled.forget("one")
+    assert await standing() == 59.0
+    await store.spilled.keep("one", None, 60.0)
+    assert await store.spilled.all() == {}
 
 
 async def test_a_processor_has_caught_up_once_all_of_its_partitions_have_and_never_goes_back(store):

@@ -2,11 +2,14 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
+from stream.config import IdentityConfig
 from stream.errors import SchemaMismatch, StoreError
-from tests.contracts.stores import Embedded
+from stream.store import Store
+from tests.contracts.stores import TRACK, Embedded, claimed, put, values
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ async def closed(kind):
 
 def change(path, sql):
     connection = sqlite3.connect(path)
-    connection.execute(sql)
+    connection.executescript(sql)
     connection.commit()
     connection.close()
 
@@ -87,3 +90,34 @@ async def test_a_copy_of_the_file_is_the_same_store(kind, tmp_path):
     async with kind.open() as one, copy.open() as other:
         assert one.people.hash("user:1") == other.people.hash("user:1")
         assert await other.tables() == ["t"]
+
+
+def columns(path):
+    """Of every table: its columns, with what is said of each."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {table: connection.execute(f"PRAGMA table_info({table})").fetchall() for table in tables}
+
+
+async def test_an_older_file_is_brought_up_to_date_with_all_that_it_holds(kind, tmp_path):
+    async with kind.open() as store:
+        await put(store, await claimed(store), {("t", "user:1"): "1"})
+        hashed = store.people.hash("user:1")
+    now = columns(kind.path)
+    change(
+        kind.path,
+        "DROP TABLE duties; DROP TABLE spills; DROP TABLE statuses; DELETE FROM counters WHERE name = 'leases';"
+        "CREATE TABLE statuses (processor TEXT PRIMARY KEY, value TEXT NOT NULL, time REAL NOT NULL);"
+        "INSERT INTO statuses VALUES ('p', '{}', 1.0); UPDATE meta SET value = '2' WHERE key = 'schema'",
+    )
+    with pytest.raises(SchemaMismatch, match="stream check --migrate"):
+        async with Store.open(f"sqlite:{kind.path}", IdentityConfig(), create=False):
+            pass
+    async with kind.open() as store:
+        assert await values(store, ("t", "user:1")) == ["1"]
+        assert store.people.hash("user:1") == hashed
+        assert await store.positions.all() == {"p": {TRACK: 0}}
+        assert await store.statuses.all() == {}
+    assert columns(kind.path) == now
+    async with Store.open(f"sqlite:{kind.path}", IdentityConfig(), create=False) as store:
+        assert await values(store, ("t", "user:1")) == ["1"]

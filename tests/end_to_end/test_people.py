@@ -16,6 +16,7 @@ import pytest
 from segment.analytics.client import Client
 
 from stream.core.signature import sign
+from tests.brokers.parts import Parts, toml
 from tests.end_to_end.test_sdk_clients import NODE, must_have, run
 
 pytestmark = pytest.mark.slow
@@ -84,10 +85,10 @@ def _stream(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+async def running(tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     """`stream run`, until the test is over; then it ends by itself on SIGTERM, and said nothing."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    (tmp_path / "stream.toml").write_text(CONFIG)
+    (tmp_path / "stream.toml").write_text(CONFIG + toml(parts.sections({})))
     process = await asyncio.create_subprocess_exec(
         *_stream(tmp_path), "run", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

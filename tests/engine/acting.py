@@ -28,7 +28,7 @@ TOPIC = "segment.track"
 class Moody:
     """Ends each delivery as `moods` says of its number, one word a try, the last one for all that follow: ok, idle
     (nothing was asked), skip, retry, late (a Retry with after=100), outage, notyet, dead, bug.
-    Remembers what it was asked."""
+    Remembers what it was asked. Those that are `left_out` are nothing for it."""
 
     def __init__(self, name: str = "moody", joins: bool = False, **config: Any) -> None:
         self.name = name
@@ -39,10 +39,14 @@ class Moody:
         self.asked: list[int] = []
         self.done: list[int] = []
         self.slow: list[bool] = []
+        self.left_out: set[int] = set()
         self.before: Callable[[int], Any] | None = None
 
     def lane(self, delivery: Delivery) -> str:
         return delivery.message.key.decode()
+
+    def skips(self, delivery: Delivery) -> str | None:
+        return "skipped:nothing_for_it" if number_of(delivery) in self.left_out else None
 
     def about(self, delivery: Delivery) -> tuple[str, float]:
         return f"user:{self.lane(delivery)}", delivery.time

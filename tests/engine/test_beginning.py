@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from stream import start, topics
 from tests.embedded import Embedded, message
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 TRACK = [topics.RAW["track"]]
 
@@ -25,7 +29,7 @@ async def test_a_beginning_moves_no_position_and_takes_no_claim(tmp_path: Path) 
         await system.send(message("track", 1.0, userId="u1"))
         await start.begin("old", system.log, system.store, TRACK)
         assert {p: at for p, at in (await system.store.positions.all())["old"].items() if at} == {}
-        await system.store.db.reading(
+        await system.store.db.writing(
             lambda tx: system.store.positions.check(tx, "old", {p: one.claim for p, one in owned.items()})
         )
 

@@ -11,6 +11,8 @@ from tests.embedded import Clock, Embedded, config, message
 from tests.engine.outcome import finish, published, ready
 from tests.engine.stalls import reached, stall_append
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 async def states(system):
     return [deletion.state for deletion in await system.store.deletions.every()]

@@ -286,6 +286,33 @@ async def test_all_that_waits_in_the_held_lane_of_a_joining_actor_is_one_look(tm
         assert fates["left:applied"] == 1 and fates.get("left:skipped:joined", 0) + fates["skipped:joined"] >= 1
 
 
+async def test_of_those_that_are_joined_one_that_matters_is_held(tmp_path):
+    async with acting(tmp_path, Moody(joins=True, patience_s=2.0)) as one:
+        one.actor.left_out = {101, 103}
+        await hold(one, "a", "a")
+        await one.send("a", "a", first=102)
+        await one.step()
+        assert [number for number, *_ in await one.held()] == [100, 102]
+        one.actor.moods = {}
+        await one.pass_time(40.0)
+        assert one.actor.done == [102]
+        assert (await one.fates())["skipped:nothing_for_it"] == 2
+
+
+async def test_a_lane_does_not_wait_for_its_next_try_to_be_held_once_it_is_known_to_fail_alone(one):
+    await one.send(*WELL)
+    await one.step()
+    one.actor.moods[100] = ["retry"]
+    await one.send("a", first=100)
+    for _ in range(12):  # the next try is some seconds away by then, and nobody else was there to tell
+        await one.pass_time(1.0)
+    tries = one.actor.asked.count(100)
+    assert await one.held() == []
+    await one.send("well", first=10)
+    await one.step(2)
+    assert (await one.held(), one.actor.asked.count(100)) == ([(100, "waiting", "down")], tries)
+
+
 async def test_an_erased_delivery_leaves_its_lane_free(one):
     await hold(one, "a")
     await one.store.db.writing(lambda tx: tx.run("DELETE FROM held"))

@@ -1,12 +1,15 @@
 """The identifiers index: it says what profiles say, in whatever order events, deletions and erasures came."""
 
 import itertools
+import json
 
 import pytest
 
 from processors.profiles import MAX_IDENTIFIERS
 from tests.embedded import Embedded, message
 from tests.engine.outcome import ready
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 async def index(system):
@@ -15,14 +18,9 @@ async def index(system):
 
 async def rows(system):
     """What the index should hold: what is in the profiles of the embedded system."""
-    return set(
-        await system.store.db.reading(
-            lambda tx: tx.all(
-                "SELECT rows.subject, named.key FROM rows, json_each(rows.value, '$.identifiers') AS named"
-                " WHERE rows.tbl = 'profiles'"
-            )
-        )
-    )
+    profiles = "SELECT subject, value FROM rows WHERE tbl = 'profiles'"
+    found = await system.store.db.reading(lambda tx: tx.all(profiles))
+    return {(subject, name) for subject, value in found for name in json.loads(value).get("identifiers", ())}
 
 
 def identify(time, email, **more):

@@ -14,6 +14,8 @@ from tests.embedded import Embedded, config, message
 from tests.engine.outcome import published, ready
 from tests.engine.stalls import Over, Stall, elsewhere, member, reached, stall_append, stall_commit, stalled_write
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 class Seen(Struct):
     ids: list[str] = []

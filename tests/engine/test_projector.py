@@ -14,6 +14,8 @@ from tests.embedded import Embedded, config, message
 from tests.engine.outcome import finish, lags, ready
 from tests.engine.stalls import Over
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 class Count(Struct):
     amount: int = 0

@@ -1,10 +1,13 @@
 """What is published: whoever changed, once more after a crash, null for whoever is gone, nothing for mere counts."""
 
 import msgspec
+import pytest
 
 from stream import topics
 from tests.embedded import Embedded, config, message
 from tests.engine.outcome import published, ready
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 YES, NO = ({"consent": {"categoryPreferences": {"ads": word}}} for word in (True, False))
 

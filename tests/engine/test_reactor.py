@@ -120,6 +120,13 @@ async def test_what_segment_sends_twice_is_sent_once(site):
     assert site.posts.found[2:4] == [None, None]
 
 
+async def test_what_was_sent_before_is_not_refused_when_it_comes_again(site):
+    await site.send(track("a", messageId="m1"))
+    site.gate.refusal = Skip("opted_out")
+    await site.send(track("a", messageId="m1"))
+    assert (site.wire.sent, await site.fates()) == (["a"], {"applied": 2})
+
+
 async def test_what_failed_at_a_later_send_does_not_repeat_the_earlier_ones(site):
     site.wire.answers = ["answer", Retry("http_503")]
     await site.send(track("ab"))

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from stream.commits import Together
+from stream.together import Together
 
 
 async def test_who_asks_while_a_call_is_under_way_shares_the_next_one():

@@ -10,9 +10,9 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from structlog.testing import capture_logs
 
-from stream.errors import PositionLost
+from stream.errors import LogRefused, PositionLost
 from stream.log import Cursor
-from stream.log.kafka_watchdog import Patience
+from stream.log.kafka_watchdog import Patience, patience
 from stream.log.partitioner import partition_of
 from stream.message import Partition
 from tests.brokers.fixtures import OwnCluster
@@ -175,29 +175,41 @@ async def test_a_consumer_without_news_is_left_alone(there: OnKafka) -> None:
 
 async def test_a_member_joins_when_the_brokers_come_and_goes_on_when_they_come_back(own_cluster: OwnCluster) -> None:
     async with own_cluster(1) as (broker,):
-        there = OnKafka(broker.bootstrap)
+        there, owner = OnKafka(broker.bootstrap), Owner()
         async with there.open() as log:
-            await log.append([message("a", b"first")])
-        await broker.stop()
-        owner = Owner()
-        async with there.reading() as log, joined(log, owner) as cursor:
-            assert await cursor.fetch(10) == []
-            await broker.start()
-            async with asyncio.timeout(60):
-                while not (found := await cursor.fetch(10)):
-                    pass
-            owner.deal_with(found)
-            for end in (broker.kill, broker.stop):
-                await end()
+            await log.append([message("a")])
+            await broker.stop()
+            async with joined(log, owner) as cursor:
                 assert await cursor.fetch(10) == []
                 await broker.start()
-                async with there.open() as writing:
-                    await writing.append([message("a", b"next")])
-                async with asyncio.timeout(60):
-                    while not (found := await cursor.fetch(10)):
-                        pass
-                owner.deal_with(found)
-            assert owner.positions[MINE] == 3
+                await read_one(cursor, owner)
+                for end in (broker.kill, broker.stop):
+                    await end()
+                    assert await cursor.fetch(10) == []
+                    await broker.start()
+                    async with there.open() as writing:
+                        await writing.append([message("a")])
+                    await read_one(cursor, owner)
+        assert owner.positions[MINE] == 3
+
+
+async def read_one(cursor: Cursor, owner: Owner) -> None:
+    async with asyncio.timeout(60):
+        while not (found := await cursor.fetch(1)):
+            pass
+    owner.deal_with(found)
+
+
+async def test_who_only_looks_reads_all_partitions_alone_and_kafka_hears_of_no_group(there: OnKafka) -> None:
+    async with there.open() as log:
+        await log.append([message(f"{n}") for n in range(50)])
+    async with there.reading() as log, joined(log, Owner(), "g") as one, joined(log, Owner(), "g") as other:
+        assert len(await fetched(one, 50)) == len(await fetched(other, 50)) == 50
+        await one.commit({MINE: 1})
+    async with there.kafka.admin() as admin:
+        assert not [
+            name for name, *_ in await admin.list_consumer_groups() if name.startswith(there.config.group_prefix)
+        ]
 
 
 async def test_a_frozen_broker_is_waited_for(own_cluster: OwnCluster) -> None:
@@ -214,3 +226,28 @@ async def test_a_frozen_broker_is_waited_for(own_cluster: OwnCluster) -> None:
             await log.append([message("a")])
             owner.deal_with(await fetched(cursor, 1))
         assert owner.positions[MINE] == 2
+
+
+async def test_reading_goes_on_at_the_beginning_if_retention_was_faster(there: OnKafka) -> None:
+    async with there.open() as log:
+        await log.append([message("a", os.urandom(1_000_000)) for _ in range(40)])
+        reading = log.read(TRACK)
+        assert (await anext(reading)).offset == 0
+        await cut(there, 39)
+        assert [d.offset async for d in reading][-1] == 39
+
+
+def test_nobody_is_expelled_within_the_longest_grace() -> None:
+    assert patience({"hook": {"url": "x"}}) == Patience()
+    long = patience({"profiles": {}, "forward": {"grace_s": 20, "billing": {"grace_s": 100.0}}})
+    assert long.rebalance > 100 and long.unassigned > long.rebalance
+
+
+async def test_what_the_brokers_refuse_for_good_ends_the_member_with_a_word_on_it(kafka: str) -> None:
+    there = OnKafka(kafka, session_timeout_s=0.1)
+    async with there.open(patience=Patience(look=0.1)) as log:
+        with pytest.raises(LogRefused, match=r"kafka\.session_timeout_s is not within"):
+            async with asyncio.timeout(20), joined(log, Owner()) as cursor:
+                while True:
+                    await cursor.fetch(10)
+    await there.remove()

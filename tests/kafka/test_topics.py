@@ -9,9 +9,10 @@ from msgspec import structs
 
 from stream import topics
 from stream.config import Config
-from stream.errors import LogError
+from stream.errors import LogError, LogRefused
 from stream.log.kafka_admin import Topic, create, delete, set_up, settings
 from stream.log.kafka_topics import There, carry_out, costs, differences, plan, there, wanted
+from stream.log.kafka_wire import Look
 from stream.log.opening import kafka
 from stream.places import KafkaConfig, LogConfig
 from tests.contracts.logs import OnKafka
@@ -129,3 +130,8 @@ def test_the_profiles_for_others_are_compacted_and_erased_ones_go_in_time() -> N
     [given] = [one.settings for name, one in wanted(with_profile).items() if name == topics.PERSON_PROFILE]
     assert given["cleanup.policy"] == "compact" and int(given["max.compaction.lag.ms"]) == 14 * 86_400_000
     assert topics.PERSON_PROFILE not in wanted(WANTED)
+
+
+def test_brokers_that_cannot_tell_which_very_topic_they_hold_are_refused() -> None:
+    with pytest.raises(LogRefused, match=r"older than Kafka 2\.8"):
+        Look(["segment.track"]).prepare({3: (0, 9)})

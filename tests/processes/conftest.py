@@ -1,6 +1,5 @@
 """One system whose receivers and processors are processes of their own, on a real Kafka and a real PostgreSQL."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from msgspec import to_builtins
 
 from stream.config import Config
 from stream.places import KafkaConfig
+from tests.brokers.process import free_port
 from tests.end_to_end.destinations.site import Site
 
 MAX_LAG_S = 3.0
@@ -19,21 +19,13 @@ MAX_LAG_S = 3.0
 def site(kafka_config: Config, postgres_url: str, tmp_path: Path) -> Callable[..., Site]:
     """site(**sections): a folder with a configuration for all of the processes."""
 
-    def made(**sections: Any) -> Site:
-        found = Site(tmp_path / "site", **(_shared(kafka_config, postgres_url) | sections))
-        text = (found.folder / "stream.toml").read_text()
-        (found.folder / "stream.toml").write_text(text.replace("port = 0", "port = 0\nreuse_port = true", 1))
-        return found
-
-    return made
+    return lambda **sections: Site(tmp_path / "site", **(_shared(kafka_config, postgres_url) | sections))
 
 
 @pytest.fixture
 def port() -> int:
-    """One that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """One that is free."""
+    return free_port()
 
 
 def _shared(config: Config, store: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,11 @@ def message(key: str, number: int, topic: str = TRACK) -> Message:
 
 async def numbers(log: Any, names: Iterable[str] = (TRACK, IDENTIFY)) -> dict[tuple[str, str], list[int]]:
     """By topic and key, the numbers in the order in which they came first."""
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    found: dict[tuple[str, str], dict[int, None]] = defaultdict(dict)
     for topic in names:
         async for delivery in log.read(topic):
-            one, number = delivery.message, int(delivery.message.value or b"")
-            if number not in found[topic, one.key.decode()]:
-                found[topic, one.key.decode()].append(number)
-    return dict(found)
+            found[topic, delivery.message.key.decode()][int(delivery.message.value or b"")] = None
+    return {at: list(one) for at, one in found.items()}
 
 
 async def copies(log: Any, topic: str = TRACK) -> Counter[int]:
@@ -136,7 +134,3 @@ async def outcome(append: Any) -> type[LogError] | None:
     except LogError as error:
         return type(error)
     return None
-
-
-def in_order(found: Collection[list[int]]) -> bool:
-    return all(one == sorted(one) for one in found)

@@ -16,6 +16,7 @@ from aiohttp import ClientSession
 from stream import config, topics
 from stream.log.kafka_admin import Topic, create
 from stream.log.opening import kafka, looked_at
+from stream.store import Store
 from tests.brokers.kafka import Broker
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,13 @@ class Site:
 
     def said(self) -> str:
         return (self.folder / "stderr").read_text()
+
+    async def told(self, receivers: int = 1) -> list[float]:
+        """What the store knows of the spills, once it is about so many receivers."""
+        async with asyncio.timeout(30), Store.open(self.config.store, self.config.identity) as store:
+            while len(found := await store.spilled.all()) != receivers:
+                await asyncio.sleep(0.05)
+        return list(found.values())
 
     async def numbers(self) -> dict[str, list[int]]:
         """By user, the numbers in Kafka in the order in which they came first."""

@@ -86,14 +86,14 @@ async def test_a_broker_that_is_killed_under_load_costs_nothing_and_no_order(bro
             for _ in range(2):
                 await load.until(2_000)
                 await broker.kill()
-                await load.until(8_000)
+                await load.until(5_000)
                 assert await spill.trouble() is None
                 await broker.start()
                 await until_direct(spill)
             await load.until(2_000)
         found = await numbers(log, [TRACK])
     assert {key: found[TRACK, key] for key in load.sent} == {key: list(range(n)) for key, n in load.sent.items()}
-    assert metrics.registry.get_sample_value("stream_spilled_events_total") > 10_000
+    assert metrics.registry.get_sample_value("stream_spilled_events_total") > 5_000
     assert load.slowest < 4.0, "Segment gives up after 5 s"
 
 
@@ -126,9 +126,11 @@ async def test_a_receiver_that_is_killed_while_events_wait_loses_none(broker: Br
         await broker.kill()
         assert await posted(receiver, 5, 40) == {200}
         assert await receiver.ready() == 200
+        [since] = await site.told()
         receiver.kill()
     async with site.receiver() as receiver:  # Kafka is still away
         assert await receiver.metric("stream_spill_messages") == 35 * 5
+        assert min(await site.told()) == since
         assert await posted(receiver, 40, 50) == {200}
         with receiver.full_disk():
             assert await posted(receiver, -1, 0) == {503}
@@ -138,6 +140,7 @@ async def test_a_receiver_that_is_killed_while_events_wait_loses_none(broker: Br
         await broker.start()
         await receiver.until("stream_spill_messages", 0.0)
         assert await posted(receiver, 60, 70) == {200}
+        assert await site.told(0) == []
         assert receiver.stop() == 0
     found = await site.numbers()
     assert {user: [n for n in one if n >= 0] for user, one in found.items()} == {

@@ -13,7 +13,9 @@ CREATE TABLE duties (
   until REAL NOT NULL
 );
 CREATE TABLE spills (
-  receiver TEXT PRIMARY KEY,
-  since REAL NOT NULL
-);
+  receiver TEXT NOT NULL,
+  since REAL NOT NULL,
+  moved REAL,
+  PRIMARY KEY (receiver, since)
+) WITHOUT ROWID;
 INSERT INTO counters (name, value) VALUES ('leases', 0);

@@ -3,6 +3,7 @@ cut off is, as Segment would repeat a request that was not answered."""
 
 import asyncio
 import shutil
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from stream import config
 from stream.app import App
 from stream.config import Config
 from stream.core.signature import sign
+from tests.brokers.parts import FILES, Parts, toml
 from tests.embedded import Clock
 from tests.end_to_end.crash.outcome import unsettled
 from tests.end_to_end.crash.posts import Event, post
@@ -29,10 +31,12 @@ SITE, CLOCK, DONE = "site", "clock", "done"
 Step = tuple[str, Callable[[], Awaitable[None]]]
 
 
-def site(folder: Path, named: str = SITE) -> Config:
+def site(folder: Path, named: str = SITE, parts: Parts = FILES) -> Config:
     """The configuration in the folder; put there, with its processors, if it is not."""
     put(folder, named)
-    return config.load(folder / "stream.toml")
+    file = folder / "stream.toml"
+    file.write_text(toml(parts.sections(tomllib.loads(file.read_text()))))
+    return config.load(file)
 
 
 def put(folder: Path, named: str) -> None:

@@ -14,8 +14,7 @@ from tests.end_to_end.crash.cutter import Orders
 AFTER_A_CUT = {
     "Publisher.recover: self.publish(marks, recovering=True)",
     "Publisher._once: self._mark(nulled.union(values), marks, before)",
-    "Publisher._mark: self._around.store.db.writing("
-    "lambda tx: self._around.store.marks.add(tx, self._processor, wanted))",
+    "Publisher._mark: store.db.writing(lambda tx: store.marks.add(tx, self._processor, wanted), beside=True)",
     "Eraser.step: self._publisher.recover()",
     "Eraser.step: self._around.store.deletions.finish(deletion.id, self._around.clock())",
 }

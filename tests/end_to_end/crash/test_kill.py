@@ -13,6 +13,7 @@ from stream import events, topics
 from stream.building import build
 from stream.config import Config
 from stream.snapshot import read
+from tests.brokers.parts import Parts
 from tests.end_to_end.crash.outcome import violations
 from tests.end_to_end.crash.process import Client, command, looking, settled, stream_run
 from tests.end_to_end.crash.steps import site
@@ -40,9 +41,9 @@ async def problems(config: Config, client: Client) -> list[str]:
     return found + ([f"deletions are {states}"] if client.deleted and states != {"done"} else [])
 
 
-def killed(folder: Path, rounds: int, seed: int) -> None:
+def killed(folder: Path, parts: Parts, rounds: int, seed: int) -> None:
     """Kills it once in each round, then lets it finish, and looks at everything."""
-    config, random = site(folder), Random(seed)
+    config, random = site(folder, parts=parts), Random(seed)
     client = Client(random)
     cut_off = 0
     for number in range(rounds):
@@ -63,18 +64,20 @@ def killed(folder: Path, rounds: int, seed: int) -> None:
     assert asyncio.run(problems(config, client)) == []
 
 
-def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
-    killed(tmp_path / "site", rounds=2, seed=1)
+def test_nothing_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path, parts: Parts) -> None:
+    killed(tmp_path / "site", parts, rounds=2, seed=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
-def test_nothing_acknowledged_is_lost_when_the_process_is_killed_again_and_again(tmp_path: Path, seed: int) -> None:
-    killed(tmp_path / "site", rounds=12, seed=seed)
+def test_nothing_acknowledged_is_lost_when_the_process_is_killed_again_and_again(
+    tmp_path: Path, parts: Parts, seed: int
+) -> None:
+    killed(tmp_path / "site", parts, rounds=12, seed=seed)
 
 
-def test_sigterm_under_load_loses_nothing_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    config = site(folder := tmp_path / "site")
+def test_sigterm_under_load_loses_nothing_and_the_next_run_goes_on(tmp_path: Path, parts: Parts) -> None:
+    config = site(folder := tmp_path / "site", parts=parts)
     client = Client(Random(4))
     client.more(requests=150, deletes=2)
     with stream_run(folder) as (process, url):

@@ -45,12 +45,12 @@ class Process:
     def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
         self._process = process
         self.pid = process.pid
-        self._url = url
+        self.url = url
         self.returncode: int | None = None
 
     async def post(self, *events: Event) -> None:
         """One signed request, answered 200: all of these are durable."""
-        status = await post(self._url, *signed(events))
+        status = await post(self.url, *signed(events))
         assert status == 200, status
 
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:

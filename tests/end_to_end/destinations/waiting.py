@@ -80,7 +80,7 @@ async def _begun(site: Site, process: Process, failing: Sequence[Destination]) -
     await process.post(*(event for user in users for event in (member(user, True), bought(user, 1))))
     for one in failing:
         await one.until(lambda one=one: all(one.asked(about=user) for user in (OUT, GONE)))  # type: ignore[misc]
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(40):
         later = count()
         while len(held := {(one.processor, one.lane) for one in await site.held()}) < 4:
             user = f"{LATER}{next(later)}"  # somebody it works for: else nobody can tell that it is not the destination
