@@ -42,8 +42,9 @@ async def measure(log: Log, positions: Mapping[str, Mapping[Partition, int]], re
     found = []
     for one in every:
         at = positions.get(one.name, {})
+        begun = {partition.topic for partition in at}  # of these, partitions that were added are read whole
         behind = {
-            p: max(end - at.get(p, end if one.from_end else first), 0)
+            p: max(end - at.get(p, end if one.from_end and p.topic not in begun else first), 0)
             for p, (first, end) in bounds.items()
             if p.topic in one.topics
         }

@@ -87,6 +87,7 @@ class Projector:
             self._assigned_anew = False
             await self._publisher.recover()
         deliveries = await cursor.fetch(BATCH)
+        claims = self._claims
         async with self._busy:
             await outlast(self._caught_up.look, self.name)
             if not deliveries or self._unwritten.due(perf_counter()):
@@ -94,7 +95,8 @@ class Projector:
             if not deliveries:
                 return 0
             begun = perf_counter()
-            await self._settle([d for d in deliveries if d.offset >= self._next.get(d.partition, d.offset + 1)])
+            if self._claims is claims:  # else they were assigned anew meanwhile, and are read again from where they are
+                await self._settle([d for d in deliveries if d.offset >= self._next.get(d.partition, d.offset + 1)])
             self._took = perf_counter() - begun
             self._around.metrics.batch_seconds.labels(self.name).observe(self._took)
             copied = dict(self._next)
@@ -146,6 +148,7 @@ class Projector:
             with suppress(TimeoutError):  # a store that is out must not keep the process; it is read once more
                 async with asyncio.timeout(_LAST_S):
                     await outlast(self._write_positions, self.name)
+            self._unwritten.clear()
             for partition in partitions:
                 self._claims.pop(partition, None)
                 self._next.pop(partition, None)
@@ -196,8 +199,15 @@ class Projector:
         work.now = self._around.clock()
         try:
             marks = await self._around.store.commit(work)
-        except (ClaimLost, asyncio.CancelledError):
-            self._unwritten.clear()  # cancelled, it may be written all the same: never once more, below what it wrote
+        except ClaimLost:
+            # What was to be written is lost, of all of its partitions: nothing beyond it may be, until they are
+            # assigned anew and read from where they are.
+            self._unwritten.clear()
+            self._claims.clear()
+            self._next.clear()
+            raise
+        except asyncio.CancelledError:
+            self._unwritten.clear()  # it may be written all the same: never once more, below what it wrote
             raise
         self._unwritten.clear()
         if work.passed is not None:

@@ -1,11 +1,11 @@
 """Start: where a member begins to read the partitions that it was just assigned."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from msgspec import Struct
 
-from stream.errors import PositionLost
+from stream.errors import LogUnavailable, PositionLost
 from stream.log import Log
 from stream.message import Partition
 from stream.outage import outlast
@@ -20,10 +20,10 @@ class Owned(Struct, frozen=True):
 
 
 async def begin(processor: str, log: Log, store: Store, topics: Collection[str]) -> None:
-    """Has a new processor start at the end of the log as it is now, whenever a member of it comes to run."""
-    logs = await log.identities(topics)
-    ends = {partition: end for partition, (_, end) in (await log.bounds(topics)).items()}
-    await store.positions.begin(processor, ends, logs)
+    """Has a new processor start at the end of the log as it is now, whenever a member of it comes to run. A partition
+    that a topic got later is read from its beginning, though: all that is there came after the processor began."""
+    logs, bounds = await _look(log, topics)
+    await _begin(processor, store, bounds, logs)
 
 
 async def claim(
@@ -38,10 +38,12 @@ async def claim(
 async def _claim(
     processor: str, log: Log, store: Store, partitions: Collection[Partition], from_end: bool
 ) -> dict[Partition, Owned]:
-    topics = {partition.topic for partition in partitions}
-    logs = await log.identities(topics)
-    bounds = await log.bounds(topics)
-    starts = {partition: bounds[partition][1 if from_end else 0] for partition in partitions}
+    logs, bounds = await _look(log, {partition.topic for partition in partitions})
+    if unheard := [f"{p.topic}/{p.number}" for p in partitions if p not in bounds]:
+        raise LogUnavailable(f"not every broker has heard of {', '.join(unheard)} yet")
+    if from_end:
+        await _begin(processor, store, bounds, logs)
+    starts = {partition: bounds[partition][0] for partition in partitions}
     claimed = await store.positions.claim(processor, starts, logs)
     for partition, (position, _, of) in claimed.items():
         at = f"{processor} is at {position} of {partition.topic}/{partition.number}"
@@ -52,6 +54,25 @@ async def _claim(
             )
         _check(at, position, bounds[partition])
     return {partition: Owned(position, number) for partition, (position, number, _) in claimed.items()}
+
+
+async def _look(
+    log: Log, topics: Collection[str]
+) -> tuple[Mapping[str, str], Mapping[Partition, tuple[int, int]]]:
+    logs, bounds = await log.identities(topics), await log.bounds(topics)
+    if unheard := sorted(set(topics) - logs.keys()):
+        raise LogUnavailable(f"not every broker has heard of {', '.join(unheard)} yet")
+    return logs, bounds
+
+
+async def _begin(
+    processor: str, store: Store, bounds: Mapping[Partition, tuple[int, int]], logs: Mapping[str, str]
+) -> None:
+    known = await store.positions.places(processor)
+    begun = {partition.topic for partition in known}
+    starts = {p: first if p.topic in begun else end for p, (first, end) in bounds.items() if p not in known}
+    if starts:
+        await store.positions.begin(processor, starts, logs)
 
 
 def _check(at: str, position: int, bounds: tuple[int, int]) -> None:

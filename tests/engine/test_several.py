@@ -19,6 +19,8 @@ from stream.worker import Worker
 from tests.embedded import Embedded, config, message
 from tests.engine.outcome import ready
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 BAD = {"event": "Order Completed", "properties": {"revenue": "x"}}
 USERS = [f"u{n}" for n in range(40)]
 
@@ -59,7 +61,7 @@ async def two(system: Embedded, name: str) -> AsyncIterator[Two]:
 @asynccontextmanager
 async def process(system: Embedded, folder: Path, *names: str) -> AsyncIterator[tuple[Worker, Errands]]:
     """Another process over the same state, with members of these processors, or with no part of any."""
-    async with Store.open(f"sqlite:{folder / 'state.db'}", config(folder).identity) as store:
+    async with Store.open(Embedded.store_of(folder), config(folder).identity) as store:
         around = structs.replace(system.around, store=store)
         worker = Worker(around, [system.projectors[name].projection for name in names], False)
         worker.projectors = {name: system.projectors[name] for name in names}

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 
 from stream.errors import Dead, NotYet, Retry
+from stream.lease import Lease
+from stream.look import Look
 from stream.store.confirmed import Told
 from tests.embedded import Clock
 from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify, opt_out
@@ -152,6 +154,26 @@ async def test_a_frozen_member_sends_nothing_any_more_once_its_lease_is_over(tmp
         assert await frozen == "applied"
         assert [asked.value for asked in system.wire.asked[sent:]] == []
         assert system.wire.on("list:vip") == set()
+
+
+async def test_a_look_that_another_member_overtook_undoes_nothing_of_what_that_one_told(tmp_path: Path) -> None:
+    async with System.open(tmp_path, Lists(Crm())) as system:
+        await system.send(identify("ada", NOW, "a@b.c"), audience("ada", NOW + 1, True))
+        (deliveries,) = (await system.lanes()).values()
+        late = system.member()
+        take = late._leases.take
+
+        async def overtaken(look: Look, timeout_s: float) -> Lease:
+            late._leases.take = take  # type: ignore[method-assign]
+            assert await system.act(system.syncing, deliveries) == "applied"
+            await system.send(opt_out("ada", NOW + 2))  # the late one may send nothing: it puts back what was there
+            return await take(look, timeout_s)
+
+        late._leases.take = overtaken  # type: ignore[method-assign]
+        await system.act(late, deliveries)
+        await system.settle()
+        assert system.wire.on("list:vip") == set()
+        assert await system.told("user:ada") == {("email:a@b.c", "list:vip"): "false"}
 
 
 async def test_who_takes_over_an_expired_lease_waits_for_as_long_again(tmp_path: Path) -> None:
