@@ -86,6 +86,8 @@ class Eraser:
         tables = await store.tables()
 
         async def write(tx: Transaction) -> list[Mark]:
+            if not await store.erasing.is_due(tx, deletion.id):
+                return []
             grave = await store.erasing.grave(tx, deletion.id)
             rows = await store.erasing.rows(tx, grave, tables)
             named = identifiers((table, value) for table, _, _, value in rows)

@@ -112,16 +112,17 @@ class Lease:
     async def _take(self, tx: Transaction, now: float, until: float) -> set[Key]:
         confirmed = self._leases.around.store.confirmed
         await confirmed.lock(tx)  # nobody else takes what stands in the way of this one while it looks
-        seen = {key for key, was in self._before.items() if was is not None}
         there = await confirmed.about(tx, self._leases.destination, (), {key[0] for key in self._rows})
-        if not seen <= {(row.address, row.thing) for row in there}:  # it was deleted there since: nothing to take away
-            raise NotYet("changing", after=0.0)
         ends = max([self._in_the_way(row) for row in there if row.lease != self._token], default=now)
         if any(row.verb == "send_event" for row in there if row.address in self._deletes):  # of these no end is noted
             asked = await self._leases.around.store.deletions.asked(tx, self._leases.destination, self._deletes)
             ends = max(ends, asked + self.length_s)
         if ends > now:
             raise NotYet("leased", after=min(ends - now, _POLL_S))
+        told = {(row.address, row.thing): row for row in there}
+        # Told or deleted there since the look: what it found is over, and must not be put back, either.
+        if any(told.get(key) != was for key, was in self._before.items()):
+            raise NotYet("changing", after=0.0)
         return await confirmed.take(tx, list(self._rows.values()), self._token, now, until)
 
     def _in_the_way(self, row: Told) -> float:

@@ -52,10 +52,10 @@ class Copier(Protocol):
         ...
 
 
-async def plan(old: Log, new: Log, begun: Mapping[Partition, int]) -> list[Part]:
-    """What is to be moved. `begun`: where each partition begins in the new log, if a move was begun before. Raises
-    CannotMove where the new log is not fit for it."""
-    ours, theirs = await old.bounds(topics.ALL), await new.bounds(topics.ALL)
+async def plan(old: Log, new: Log, begun: Mapping[Partition, int], names: Collection[str] = topics.ALL) -> list[Part]:
+    """What is to be moved of the topics of these `names`. `begun`: where each partition begins in the new log, if a
+    move was begun before. Raises CannotMove where the new log is not fit for it."""
+    ours, theirs = await old.bounds(names), await new.bounds(names)
     if problems := [*_counts(ours, theirs)]:
         raise CannotMove("; ".join(problems))
     parts = [

@@ -21,6 +21,8 @@ from stream.snapshot import Snapshot, read, read_in
 from stream.store.database import Transaction
 from stream.store.marks import Mark
 
+_LEFT = 100_000  # marks, some 15 MB: more than all members of a busy processor have open at once
+
 
 class Changed(Struct, frozen=True):
     """The value of a person.changed message: look at this person again."""
@@ -49,10 +51,13 @@ class Publisher:
         self._at_once = 100 if profile else 5_000
 
     async def recover(self) -> None:
-        """Publishes what was still marked when the last process ended."""
-        open_marks = partial(self._around.store.marks.open, self._processor)
-        while marks := await outlast(open_marks, self._processor):
+        """Publishes what is marked now: the last process may have left it. What others mark meanwhile, they publish."""
+        open_marks = partial(self._around.store.marks.open, self._processor, _LEFT)
+        more = True
+        while more:
+            marks = await outlast(open_marks, self._processor)
             await self.publish(marks, recovering=True)
+            more = len(marks) == _LEFT
 
     async def publish(self, marks: Sequence[Mark], recovering: bool = False) -> None:
         """Publishes these marks, and whatever changes meanwhile, until nothing of it is marked."""

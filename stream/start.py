@@ -56,9 +56,7 @@ async def _claim(
     return {partition: Owned(position, number) for partition, (position, number, _) in claimed.items()}
 
 
-async def _look(
-    log: Log, topics: Collection[str]
-) -> tuple[Mapping[str, str], Mapping[Partition, tuple[int, int]]]:
+async def _look(log: Log, topics: Collection[str]) -> tuple[Mapping[str, str], Mapping[Partition, tuple[int, int]]]:
     logs, bounds = await log.identities(topics), await log.bounds(topics)
     if unheard := sorted(set(topics) - logs.keys()):
         raise LogUnavailable(f"not every broker has heard of {', '.join(unheard)} yet")

@@ -82,7 +82,8 @@ class Syncing:
             facets = _facets(delivery)
         except msgspec.DecodeError:  # act() meets it, too, and it is held
             return None
-        return "skipped:facet" if self.sync.facets and not _ALWAYS.union(self.sync.facets).intersection(facets) else None
+        looked_at = _ALWAYS.union(self.sync.facets)
+        return "skipped:facet" if self.sync.facets and not looked_at.intersection(facets) else None
 
     def about(self, delivery: Delivery) -> tuple[str, float]:
         """A look is younger than what it is a look at."""

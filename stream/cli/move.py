@@ -11,11 +11,10 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stream import topics
 from stream.cli.frame import Frame, answer, json_option
 from stream.cli.text import columns
 from stream.config import Config, load
-from stream.log import Log
+from stream.log import Log, kafka_topics
 from stream.log.kafka import Kafka
 from stream.log.kafka_copy import KafkaCopier
 from stream.log.opening import looked_at
@@ -58,7 +57,8 @@ def move(frame: Frame, old: Path, dry_run: bool, as_json: bool) -> None:
     FILE is the configuration of the embedded one; it must not run. The topics must be there, empty, with as many
     partitions as it has (`stream topics create`), the store must be empty. Messages keep their partition, order and
     time, every position goes along, and what was sent or told is remembered: so nothing is lost or done again. Both
-    logs are compared before the state is copied. A move that was cut off goes on where it was; when it is done, the old
+    logs are compared before the state is copied. What was published of whole people (person.profile) goes along if the
+    new configuration publishes it, too. A move that was cut off goes on where it was; when it is done, the old
     state refuses to be run on."""
     found = asyncio.run(_move(frame.config, load(old), dry_run))
     answer(as_json, found, _lines(found))
@@ -76,13 +76,15 @@ async def _move(config: Config, old: Config, dry_run: bool) -> Plan:
         if begun is None and (table := await moved.occupied(ends.store.db)):
             raise CannotMove(f"the store is not empty ({table}): nothing may run on it before the move")
         begins = {} if begun is None else {Partition(topic, number): at for topic, number, at in begun.begins}
-        parts = await plan(ends.old, ends.new, begins)
+        if begun is not None and begun.done and not dry_run:  # it may have been cut off just before this
+            await moved.close(ends.state, shown(config.store.url))
+        names = kafka_topics.wanted(config)
+        parts = await plan(ends.old, ends.new, begins, names)
         found = await _plan(config, ends, parts, begun is not None and begun.done)
         if not dry_run and not found.moved:
             await _carry_out(config, ends, parts)
-            found = await _plan(
-                config, ends, await plan(ends.old, ends.new, {part.partition: part.begin for part in parts}), True
-            )
+            parts = await plan(ends.old, ends.new, {part.partition: part.begin for part in parts}, names)
+            found = await _plan(config, ends, parts, True)
     return found
 
 
@@ -95,7 +97,8 @@ async def _carry_out(config: Config, ends: Ends, parts: list[Part]) -> None:
             await copy(ends.old, copier, parts, advance)
     with _bar("compared", 2 * amount(parts)) as advance:
         await verify(ends.old, ends.new, parts, advance)
-    shifts = moved.Shifts({part.partition: part.shift for part in parts}, await ends.new.identities(topics.ALL))
+    logs = await ends.new.identities({part.partition.topic for part in parts})
+    shifts = moved.Shifts({part.partition: part.shift for part in parts}, logs)
     done = moved.Begun(begun.log, begun.begins, True)
     with _bar("rows", sum((await moved.sizes(ends.state)).values())) as advance:
         await moved.move(ends.state, ends.store.db, shifts, done, advance)

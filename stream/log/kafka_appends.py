@@ -92,7 +92,7 @@ class KafkaAppends:
         call: nobody sends events to a receiver that is not ready, so no append would tell that they are back."""
         if missing := self._missing():
             return missing
-        if self._tally.failure is None and not self._tally.late:
+        if self._known and self._tally.failure is None and not self._tally.late:
             return None
         self._tally.late = False
         self._tally.failure = await self._kafka.trouble(self._patience)

@@ -13,6 +13,7 @@ from stream.message import Delivery, Message, Partition
 
 _FETCH_BYTES = 8 * 1024 * 1024
 _UNSEEN_BYTES = 1024 * 1024  # what a message is taken for before one was seen
+_REST_S = 0.02
 _SAME_S = 1.0  # a topic that was made again is noticed after so long, before anything more of it is handed out
 
 
@@ -44,10 +45,10 @@ class KafkaCursor:
             found = await self._take(limit, max(0.0, deadline - loop.time()))
             if found or last:
                 break
-            if self._member.owned is None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(deadline):
-                        await self._member.changed.wait()
+            # Whether it owns nothing or was refused at once: to ask again at once would keep everybody else waiting.
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline if self._member.owned is None else loop.time() + _REST_S):
+                    await self._member.changed.wait()
         self.asked = loop.time()
         if found or self._member.owned is None:
             self.hungry_since = None
@@ -120,9 +121,10 @@ class Reading:
         self._turns = list(self._places)  # whose turn it is, first to last
         self._until = None if until is None else {place: until.get(p) for place, p in self._places.items()}
         self._each = float(_UNSEEN_BYTES)  # bytes of a message, on average
-        self._seen = asyncio.get_running_loop().time()
-        self._same = self._seen  # when the topics were last looked at
+        self._same = asyncio.get_running_loop().time()  # when the topics were last looked at
+        self._missing: float | None = None  # since when one of them is not there
         self._looking: asyncio.Task[dict[str, str]] | None = None
+        self._torn = False  # did the last take() end half-way? Then the client is past what nobody was given
 
     async def same(self) -> bool:
         """Are the topics still those that were assigned? False: nobody says so now. Raises PositionLost if not."""
@@ -146,10 +148,11 @@ class Reading:
             if (of := found.get(topic)) is not None and of != self.owned.identities.get(topic):
                 raise made_again(topic)
         if len(found) < len(self._topics):
-            if now - self._seen > MISSING_S:
+            self._missing = now if self._missing is None else self._missing
+            if now - self._missing > MISSING_S:
                 raise deleted(topic for topic in self._topics if topic not in found)
             return False
-        self._same = self._seen = now
+        self._same, self._missing = now, None
         return True
 
     async def ended(self) -> bool:
@@ -167,6 +170,10 @@ class Reading:
     async def take(self, limit: int, wait: float) -> list[Delivery]:
         """At most `limit` in all, fairly of those partitions that are known to have something; who comes last now comes
         first next."""
+        if self._torn:
+            for place, at in self._next.items():
+                self._consumer.seek(place, at)
+        self._torn = True
         found: dict[TopicPartition, list[Record]] = {}
         room = max(1, min(limit, int(_FETCH_BYTES / self._each)))
         busy = [place for place in self._turns if self._next[place] < (self._consumer.highwater(place) or 0)]
@@ -175,6 +182,7 @@ class Reading:
             found = await self._shares(busy, room)
         if not found:
             found = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=room)
+        self._torn = False
         return self._deliveries(found)
 
     async def _shares(self, busy: Sequence[TopicPartition], room: int) -> dict[TopicPartition, list[Record]]:
@@ -218,7 +226,6 @@ class Reading:
             partition = self._places[place]
             for gap in _gaps(partition, position, bounds[partition]):
                 raise PositionLost(gap)
-            self._consumer.seek(place, position)
 
 
 def delivered(record: Record, partition: Partition) -> Delivery:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from stream.errors import LogError
+from stream.errors import LogError, LogUnavailable
 from stream.log import Cursor, OnAssign, OnRevoke
 from stream.log.kafka import Kafka, out_of_range, translated
 from stream.log.kafka_client import Consumer, Record, TopicPartition
@@ -17,6 +17,7 @@ from stream.message import Delivery, Message, Partition
 _READ_BYTES = 8 * 1024 * 1024
 _PAGE = 1_000
 _PAGE_S = 1.0
+_SILENT_S = 30.0  # a broker that is away raises nothing
 _SLACK_S = 300.0
 """Times are the producers'. How far one of several may be behind another, in one partition."""
 
@@ -93,8 +94,13 @@ class KafkaHistory:
         self, consumer: Consumer, places: Mapping[TopicPartition, Partition], left: dict[Partition, int]
     ) -> AsyncIterator[Delivery]:
         """What lies before the offsets in `left`."""
+        silent = 0
         while left:
-            for place, records in (await self._page(consumer)).items():
+            page = await self._page(consumer)
+            silent = 0 if page else silent + 1
+            if silent * _PAGE_S > _SILENT_S:
+                raise LogUnavailable(f"Kafka, reading: nothing came for {_SILENT_S:.0f} s")
+            for place, records in page.items():
                 partition = places[place]
                 for record in records:
                     if record.offset < left.get(partition, 0):

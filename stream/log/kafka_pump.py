@@ -132,16 +132,20 @@ class Pump:
             taken.append(entry)
         return taken
 
-    async def _write(self, producer: Producer, entries: list[Entry], whole: bool = False) -> bool:
-        """Whether Kafka took them all for their size; if not, they are halved until it is known which it does not."""
-        if not entries:
+    async def _write(
+        self, producer: Producer, entries: list[Entry], whole: bool = False, behind: Sequence[Entry] = ()
+    ) -> bool:
+        """Whether Kafka took them all for their size; if not, they are halved until it is known which it does not. If
+        they fail, so does what was taken `behind` them."""
+        if all(append.done.done() for append, _, _ in entries):  # they have failed: nobody waits for them any more
             return True
         try:
             await self._sent(producer, entries, whole)
         except Exception as error:  # the client raises its own, and what its own mistakes raise: all go to who waits
             if too_large(error):
-                return await self._halved(producer, entries)
-            self._failed(entries, ours(error, f"writing {self._partition.topic}/{self._partition.partition}"))
+                return await self._halved(producer, entries, behind)
+            failure = ours(error, f"writing {self._partition.topic}/{self._partition.partition}")
+            self._failed((*entries, *behind), failure)
             if beyond_repair(producer):
                 self._channel.replace(producer)
         else:
@@ -162,14 +166,18 @@ class Pump:
             self._open = batch
         await (await producer.send_batch(batch.batch, self._partition.topic, partition=self._partition.partition))
 
-    async def _halved(self, producer: Producer, entries: list[Entry]) -> bool:
+    async def _halved(self, producer: Producer, entries: list[Entry], behind: Sequence[Entry]) -> bool:
         if len(entries) == 1:
             append, message, _ = entries[0]
             append.refused.append(message)
             append.settle(1)
             return False
         middle = len(entries) // 2
-        taken = [await self._write(producer, half) for half in (entries[:middle], entries[middle:])]
+        first, second = entries[:middle], entries[middle:]
+        taken = [
+            await self._write(producer, first, behind=(*second, *behind)),
+            await self._write(producer, second, behind=behind),
+        ]
         if all(taken):  # it was their sum: this topic's max.message.bytes is lower than [kafka] says
             self._limit = sum(entry[2] for entry in entries) // 2
         return all(taken)

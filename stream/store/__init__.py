@@ -231,7 +231,7 @@ class Store:
             if rows and await tx.many(sql, rows) != len(rows):
                 raise Conflict("rows changed meanwhile")
         if work.tombstones:
-            named = [(s, self.people.hash(s)) for s in {s for _, s in work.puts} if s in work.tombstones]
+            named = [(s, self.people.hash(s)) for s in sorted({s for _, s in work.puts}) if s in work.tombstones]
             await tx.many("UPDATE tombstones SET subject = ? WHERE hash = ?", named)
 
 

@@ -37,6 +37,10 @@ class Erasing:
         self._identifiers = identifiers
         self._versions = versions
 
+    async def is_due(self, tx: Transaction, number: str) -> bool:
+        """Is this deletion still to be erased? Another process may have done it, and the person may have returned."""
+        return bool(await tx.all("SELECT 1 FROM deletions WHERE id = ? AND state = 'open'", number))
+
     async def grave(self, tx: Transaction, number: str) -> Grave:
         """Whom a deletion is about, as far as they can be named."""
         found = await tx.all(
@@ -105,7 +109,8 @@ class Erasing:
             " ON CONFLICT (processor, topic, part, fate) DO UPDATE SET amount = tallies.amount + excluded.amount",
             list(grave.tombstones.items()),
         )
-        await tx.many(f"{RELEASE} WHERE held.subject = ? AND held.time <= ?", list(grave.tombstones.items()))
+        older = "WHERE held.subject = ? AND held.time <= ?"
+        await tx.many(f"{RELEASE} {older} ON CONFLICT DO NOTHING", list(grave.tombstones.items()))
         erased = await tx.many("DELETE FROM held WHERE subject = ? AND time <= ?", list(grave.tombstones.items()))
         await tx.many(
             "DELETE FROM lanes WHERE processor = ? AND lane = ? AND NOT EXISTS (SELECT 1 FROM held"

@@ -65,7 +65,7 @@ class HeldTable:
 
     async def remove(self, tx: Transaction, number: int) -> bool:
         """Lets a delivery leave. False: it had left before."""
-        await tx.run(f"{RELEASE} WHERE held.id = ?", number)
+        await tx.run(f"{RELEASE} WHERE held.id = ? ON CONFLICT DO NOTHING", number)
         return await tx.run("DELETE FROM held WHERE id = ?", number) == 1
 
     async def passed(self, tx: Transaction, processor: str, at: Partition, position: int) -> None:

@@ -31,6 +31,8 @@ class Shifts(Struct, frozen=True):
     logs: Mapping[str, str]
 
     def shifted(self, topic: str, part: int, offset: int) -> int:
+        if offset < 0:  # held of a log before this one: a place in its lane, and no offset
+            return offset
         return offset + self.offsets.get(Partition(topic, part), 0)
 
 

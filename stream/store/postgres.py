@@ -66,7 +66,10 @@ class Session:
 
     async def outcome(self, number: str) -> str | None:
         """What became of the transaction of that number: "committed", "aborted", "in progress"; None: after a failover
-        that lost it, nobody has had the number yet."""
+        that lost it, nobody has had the number yet. Raises Lost where a standby would have to say so."""
+        with _named():
+            if await self._connection.fetchval("SELECT pg_is_in_recovery()"):
+                raise Lost("it is a standby, and may not know yet what was committed")
         with _named(), contextlib.suppress(asyncpg.InvalidParameterValueError):
             status: str | None = await self._connection.fetchval("SELECT pg_xact_status($1::text::xid8)", number)
             return status

@@ -12,7 +12,7 @@ from functools import partial
 from importlib import resources
 from typing import Any, TypeVar
 
-from stream.errors import StoreError, StoreUnavailable
+from stream.errors import StoreError, StoreUnavailable, WentBack
 from stream.places import StoreConfig
 from stream.store import dialect
 from stream.store.database import Row, Transaction
@@ -66,6 +66,7 @@ class PostgresDatabase:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._for_all: dict[str, str | None] = {}
+        self._timeline: str | None = None  # another one since each failover
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -142,7 +143,8 @@ class PostgresDatabase:
 
     async def _written(self, session: Session, body: Body[T], beside: bool) -> T:
         async with _begun(session, "BEGIN"):
-            ((_, number),) = await session.rows(_BESIDE if beside else _ALONE)
+            ((_, number, timeline),) = await session.rows(_BESIDE if beside else _ALONE)
+            self._stay_on(timeline)
             done = await body(PostgresTransaction(session, self._for_all, beside))
             process = session.process
             try:
@@ -157,11 +159,29 @@ class PostgresDatabase:
         """Was the transaction committed whose answer was lost? Waits for the server to say so: a body that is run again
         although it was committed would count its events twice."""
         while True:
-            with contextlib.suppress(StoreUnavailable):
-                outcome = await self._connected(partial(_outcome, unknown=unknown))
+            with contextlib.suppress(StoreError):  # whatever it is that keeps it from answering
+                outcome = await self._connected(partial(self._outcome, unknown=unknown))
                 if outcome != "in progress":
                     return outcome == "committed"
             await asyncio.sleep(_POLL_S)
+
+    async def _outcome(self, session: Session, unknown: "_Unknown") -> str | None:
+        outcome = await session.outcome(unknown.number)
+        ((timeline,),) = await session.rows(f"SELECT {_TIMELINE}")
+        self._stay_on(timeline)  # on another one, both numbers may be somebody else's
+        if outcome == "in progress":  # only the network broke, and that process may still wait for us
+            await session.rows("SELECT pg_terminate_backend($1)", unknown.process)
+        return outcome
+
+    def _stay_on(self, timeline: str) -> None:
+        """Raises WentBack after a failover. The new server may lack the last of what was committed; which, nobody can
+        tell: positions that it has, with nothing held of what lies before them, look like any others."""
+        self._timeline = self._timeline or timeline
+        if timeline != self._timeline:
+            raise WentBack(
+                f"store at {self._sessions.where}: another server has taken over, which may have forgotten the last of"
+                " what was committed: begin anew from what it has"
+            )
 
 
 class _Unknown(Exception):
@@ -187,13 +207,6 @@ async def _begun(session: Session, begin: str) -> AsyncIterator[None]:
         raise
 
 
-async def _outcome(session: Session, unknown: _Unknown) -> str | None:
-    outcome = await session.outcome(unknown.number)
-    if outcome == "in progress":  # only the network broke, and that process may still wait for us
-        await session.rows("SELECT pg_terminate_backend($1)", unknown.process)
-    return outcome
-
-
 def _touched(status: str) -> int:
     """From "UPDATE 5", or "INSERT 0 5"."""
     last = status.rpartition(" ")[2]
@@ -201,5 +214,7 @@ def _touched(status: str) -> int:
 
 
 _KEY = "7305, hashtext(current_schema())"
-_BESIDE = f"SELECT pg_advisory_xact_lock_shared({_KEY}), pg_current_xact_id()::text"
-_ALONE = f"SELECT pg_advisory_xact_lock({_KEY}), pg_current_xact_id()::text"
+_TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+_LOCKED = f"({_KEY}), pg_current_xact_id()::text, {_TIMELINE}"
+_BESIDE = f"SELECT pg_advisory_xact_lock_shared{_LOCKED}"
+_ALONE = f"SELECT pg_advisory_xact_lock{_LOCKED}"

@@ -67,10 +67,11 @@ class Walks:
         return await self._db.reading(read)
 
     async def advance(self, walk: Walk) -> None:
-        """Keeps how far it is. Losing it repeats a page."""
+        """Keeps how far it is, if nobody got further or finished it meanwhile. Losing it repeats a page."""
         await self._db.writing(
             lambda tx: tx.run(
-                "UPDATE walks SET after = ?, seen = ?, differed = ?, failed = ? WHERE id = ?",
+                "UPDATE walks SET after = ?1, seen = ?2, differed = ?3, failed = ?4"
+                " WHERE id = ?5 AND state = 'open' AND after < ?1",
                 *(walk.after, walk.seen, walk.differed, walk.failed, walk.id),
             ),
             durable=False,

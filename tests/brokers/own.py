@@ -50,7 +50,11 @@ async def _make(kafka: str, names: list[str], partitions: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
+        made = await admin.create_topics([NewTopic(name, partitions, 1) for name in names])
+        assert not any(code for _, code, *_ in made.topic_errors), made
+        # The broker hears of them a little after the controller has made them.
+        while not all(one["partitions"] for one in await admin.describe_topics(names)):
+            await asyncio.sleep(0.02)
     finally:
         await admin.close()
 

@@ -93,6 +93,21 @@ class Server:
         await self.stop()
         await self.start()
 
+    async def stand_by(self) -> None:
+        """From now on it is a standby of one that is gone: it can be read."""
+        await self.stop()
+        signal_file = self._data / "standby.signal"
+        signal_file.touch()
+        if self._user:
+            shutil.chown(signal_file, self._user)
+        await self.start()
+
+    async def promote(self) -> None:
+        """The standby takes over."""
+        connection = await asyncpg.connect(self.url)
+        assert await connection.fetchval("SELECT pg_promote()")
+        await connection.close()
+
     def freeze(self) -> None:
         """SIGSTOP: it keeps its sessions and answers nothing."""
         self._process.signal(signal.SIGSTOP)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.compose.engine import FAMILIES, RECEIVERS, Compose
 from tests.compose.sender import EVENT, Sender
-from tests.test_docs import OPERATING, first_column
-from tests.test_readme import DEPLOY
+from tests.test_docs import OPERATING, ROOT, first_column, section
+from tests.test_readme import DEPLOY, commands
 
 SPILLED = "stream_spill_messages"
 Sending = Callable[[str], Sender]
@@ -126,6 +126,14 @@ def test_three_members_share_a_processor_and_two_leave_it(system: Compose, sendi
         sender.more(200)
         system.run("up", "--detach", "--wait", "--no-recreate", "--scale", "profiles=1", "profiles")
         sender.more(50)
+
+
+def test_an_upgrade_as_it_is_documented_loses_nothing(system: Compose, sending: Sending) -> None:
+    with sending("upgrade") as sender:
+        for command in commands(section((ROOT / "docs" / "deploy.md").read_text(), "## Upgrades")):
+            system.typed(command)
+            sender.more(20)
+    system.healthy(*RECEIVERS, *FAMILIES)
 
 
 def test_the_operating_guide_explains_every_line_that_was_logged(system: Compose) -> None:

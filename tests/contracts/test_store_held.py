@@ -48,6 +48,15 @@ async def test_what_failed_again_counts_its_attempts_and_what_left_is_gone(store
     assert await store.held.page() == []
 
 
+async def test_what_left_and_is_held_again_after_its_processor_was_put_back_leaves_once_more(store):
+    await claimed(store, dead().processor)
+    for _ in range(2):  # read anew from there, it dies again
+        await hold(store, dead())
+        (held,) = await store.held.page()
+        assert await store.db.writing(lambda tx, held=held: store.held.remove(tx, held.id))
+    assert await store.held.page() == []
+
+
 async def test_an_edit_is_tried_instead_and_keeps_the_original(store):
     await hold(store, dead())
     (held,) = await store.held.page()

@@ -44,3 +44,24 @@ async def test_one_that_stopped_counts_as_behind_until_it_has_caught_up_once_mor
         assert not await store.db.reading(lambda tx: tx.all("SELECT 1 FROM caught_up WHERE processor = 'consent'"))
         await system.settle()
         assert not await store.db.reading(lambda tx: tx.all("SELECT 1 FROM stops"))
+
+
+async def test_a_partition_that_was_added_is_read_from_its_beginning(tmp_path: Path) -> None:
+    async with Embedded.open(tmp_path) as system:
+        log, positions = system.log, system.store.positions
+        bounds = await log.bounds(TRACK)
+        *old, added = sorted(bounds)
+        await positions.begin("late", dict.fromkeys(old, 0), await log.identities(TRACK))
+        await system.send(*[message("track", 1.0, userId=f"u{n}") for n in range(40)])
+        owned = await start.claim("late", log, system.store, [added], from_end=True)
+        assert owned[added].position == 0 < (await log.bounds(TRACK))[added][1]
+
+
+async def test_a_new_reactor_whose_members_claim_one_after_the_other_begins_everywhere_at_once(tmp_path: Path) -> None:
+    async with Embedded.open(tmp_path) as system:
+        await system.send(*[message("track", 1.0, userId=f"u{n}") for n in range(40)])
+        bounds = await system.log.bounds(TRACK)
+        first, *others = sorted(bounds)
+        await start.claim("late", system.log, system.store, [first], from_end=True)
+        owned = await start.claim("late", system.log, system.store, others, from_end=True)
+        assert {p: one.position for p, one in owned.items()} == {p: bounds[p][1] for p in others}

@@ -86,6 +86,27 @@ async def test_a_request_is_erased_until_its_destinations_have_deleted_and_a_new
         assert (request.state, request.subjects, [one.outcome for one in request.receipts]) == ("done", (), ["deleted"])
 
 
+async def test_a_process_that_was_frozen_before_an_erasure_does_not_erase_who_has_returned_since(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        deletions = system.store.deletions
+        deletions.destinations, deletions.deletable = {"crm": ("email",)}, {"crm"}
+        await system.send(
+            message("identify", 1, userId="u1", traits={"email": "a@b.c"}), message("delete", 5, userId="u1")
+        )
+        await system.read()
+        await system.eraser.step()
+        (frozen,) = await deletions.every("open")
+        await system.settle()
+        assert await settled(system, "crm", "email:a@b.c") == {"user:u1"}
+        await system.send(message("identify", 9, userId="u1", traits={"email": "a@b.c"}))
+        await system.settle()
+        assert await states(system) == ["done"]
+        await system.eraser._advance(frozen)
+        (request,) = await deletions.every()
+        assert (request.state, request.outstanding) == ("done", {})
+
+
 async def test_an_address_that_a_refused_event_names_counts_only_if_nobody_can_have_forged_it(tmp_path):
     async with Embedded.open(tmp_path) as system:
         await ready(system)

@@ -69,6 +69,25 @@ async def test_marks_that_were_never_published_are_published_at_the_next_start(t
         assert await system.store.marks.open("profiles") == []
 
 
+async def test_who_joins_publishes_what_was_left_and_does_not_wait_for_members_that_mark_all_the_time(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        store, publisher = system.store, system.projectors["profiles"]._publisher
+        await store.db.writing(lambda tx: store.marks.add(tx, "profiles", [("user:left", "profile")]))
+        append, rounds = system.log.append, []
+
+        async def busy(messages):
+            rounds.append(messages)
+            assert len(rounds) < 10
+            wanted = [(f"user:{len(rounds)}", "profile")]
+            await store.db.writing(lambda tx: store.marks.add(tx, "profiles", wanted))  # elsewhere
+            await append(messages)
+
+        system.log.append = busy
+        await publisher.recover()
+        assert [mark.subject for mark in await store.marks.open("profiles")] == ["user:1"]
+
+
 async def test_a_key_that_was_renamed_just_before_a_crash_is_nulled_at_the_next_start(tmp_path):
     async with Embedded.open(tmp_path) as system:
         await ready(system)

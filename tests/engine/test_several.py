@@ -199,3 +199,26 @@ class Waiting:
             await asyncio.Event().wait()
         finally:
             self.ended.put_nowait(None)
+
+
+async def test_a_member_that_lost_one_partition_passes_over_nothing_in_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("stream.unwritten.LONGEST_S", 0.0)
+    async with Embedded.open(tmp_path, config(tmp_path, ["profiles"])) as system:
+        await ready(system)
+        one, store = system.projectors["profiles"], system.store
+        by_partition = {}
+        for user in USERS:
+            await system.send(message("identify", 1.0, userId=user, traits={"n": 1}))
+            bounds = await system.log.bounds(["segment.identify"])
+            moved = [p for p, (_, end) in bounds.items() if end != by_partition.get(p, (0, ""))[0]]
+            by_partition[moved[0]] = bounds[moved[0]][1], user
+        lost, *kept = sorted(by_partition)
+        before = (await store.positions.all())["profiles"]
+        await store.db.writing(
+            lambda tx: tx.run("UPDATE positions SET claim = claim + 1 WHERE topic = ? AND part = ?", *lost)
+        )
+        await one.step(system.cursors["profiles"])
+        await system.send(*[message("identify", 2.0, userId=by_partition[p][1], traits={"n": 2}) for p in kept])
+        await one.step(system.cursors["profiles"])
+        now = (await store.positions.all())["profiles"]
+        assert {p: now[p] for p in by_partition} == {p: before[p] for p in by_partition}, "nothing of them was handled"

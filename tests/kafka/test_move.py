@@ -13,6 +13,7 @@ from stream import topics
 from stream.config import Config, load
 from stream.errors import LogUnavailable
 from stream.log.kafka import Kafka
+from stream.log.kafka_admin import delete
 from stream.log.kafka_copy import KafkaCopier
 from stream.log.opening import looked_at
 from stream.log.sqlite import SqliteLog
@@ -163,6 +164,16 @@ async def test_a_move_that_was_cut_off_goes_on_and_copies_nothing_twice(old, new
     done = await move(old)
     assert done.exit_code == 0, done.output
     assert await _log(new) == before
+
+
+async def test_what_the_new_installation_does_not_publish_needs_no_topic_there(old, new, move):
+    new.write_text(new.read_text().replace("profile = true", "profile = false"))
+    config = load(new)
+    async with Kafka(brokers(config.log.url), config.kafka, config.topics, lambda: NOW).admin() as admin:
+        await delete(admin, [config.topics[topics.PERSON_PROFILE]])
+    done = await move(old, "--json")
+    assert done.exit_code == 0, done.output + done.stderr
+    assert topics.PERSON_PROFILE not in json.loads(done.stdout)["messages"]
 
 
 async def test_what_is_not_empty_is_refused_and_left_alone(old, new, move):

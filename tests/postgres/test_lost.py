@@ -13,7 +13,7 @@ from stream.outage import outlast
 from stream.places import StoreConfig
 from stream.store import Store, Work
 from stream.store import postgres as sessions
-from tests.contracts.stores import TRACK, OnPostgres, Pause, claimed, put, values
+from tests.contracts.stores import TRACK, OnPostgres, Pause, claimed, dead, hold, put, values
 from tests.postgres.proxy import Proxy
 
 pytestmark = pytest.mark.slow
@@ -179,6 +179,30 @@ async def test_a_store_that_forgot_what_was_committed_ends_the_process_that_reme
         assert await store.positions.all() == {"p": {TRACK: 0}}
     async with kind.open() as store:
         await count(store, await claimed(store), 1)
+
+
+async def test_a_failover_ends_the_process_for_the_new_server_may_lack_what_was_committed(own_server):
+    async with own_server() as server:
+        async with opened(server.url) as store:
+            await count(store, await claimed(store), 1)
+            await server.stand_by()
+            with pytest.raises(StoreUnavailable):
+                await hold(store, dead())
+            await server.promote()
+            with pytest.raises(WentBack, match="another server"):
+                await hold(store, dead())
+        async with opened(server.url) as store:
+            assert await counted(store) == (["1"], 1)
+            assert await store.held.page() == []
+            await count(store, await claimed(store), 2)
+
+
+async def test_what_became_of_a_commit_is_not_asked_of_a_standby_that_may_not_know_it_yet(own_server):
+    async with own_server() as server, sessions.Sessions.open(StoreConfig(url=server.url)) as pool:
+        await server.stand_by()
+        async with pool.lent() as session:
+            with pytest.raises(sessions.Lost, match="standby"):
+                await session.outcome("1000000")
 
 
 async def test_a_server_that_is_not_there_is_named_without_the_password():

@@ -146,7 +146,7 @@ async def finished(folder: Path, parts: Parts, how: signal.Signals) -> Finished:
             await process.post(*(event for user in PEOPLE for event in _then(user)))
             await asyncio.sleep(_AFTER_S)
             async with asyncio.timeout(_LONG_S):
-                while not all(meetings[name].others_served for name in ("one", "half", "refused")):
+                while not all(meetings[name].others_served for name in ("one", "refused")):
                     await asyncio.sleep(0.05)
             for one in meetings.values():
                 await one.end(stack)
