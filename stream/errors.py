@@ -21,7 +21,7 @@ StreamError
 │   ├── StoreUnavailable     the server is away: nothing was written
 │   └── SchemaMismatch       the database was written by another version
 ├── Stopped                  most deliveries of a processor die
-├── WentBack                 the store has forgotten what this process had committed
+├── WentBack                 the store has, or may have, forgotten what this process had committed
 └── PositionLost             the log no longer holds what a processor has yet to read
 """
 
@@ -134,8 +134,9 @@ class PositionLost(StreamError):
 
 
 class WentBack(StreamError):
-    """The store has forgotten what this process had committed: a failover to a standby that lagged behind, or a backup
-    was put back beside it. What the process remembers is wrong; one that begins anew goes on where the store is."""
+    """The store has forgotten what this process had committed, or may have: after a failover, nobody can tell; or a
+    backup was put back beside it. What the process remembers is wrong; one that begins anew goes on where the store
+    is."""
 
 
 class Stopped(StreamError):

@@ -14,7 +14,7 @@ import structlog
 from stream import lag, start
 from stream.building import Built
 from stream.config import Config
-from stream.errors import StoreError, StoreUnavailable
+from stream.errors import StoreError, StoreUnavailable, WentBack
 from stream.log.opening import Running, spilled
 from stream.outage import outlast
 from stream.processor import Processor
@@ -71,15 +71,18 @@ class LoneReceiver:
 
     async def _tell(self) -> None:
         while True:
+            pause = _AGAIN_S
             try:
                 async with AsyncExitStack() as stack:
                     store = await store_in(stack, self.config)
                     async with asyncio.TaskGroup() as group:  # while Kafka is away nothing begins, and much is to tell
                         group.create_task(begin(self._every.processors, self.log, store))
                         group.create_task(Telling(self.log, self.clock).run(store))
+            except* WentBack:  # whatever was told the last server may be forgotten: it is told again
+                pause = 0.0
             except* StoreError as errors:  # it stays so until somebody changes something: events are taken all the same
                 logger.error("store_refused", reason=str(errors.exceptions[0]))
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(pause)
 
 
 async def begin(processors: Iterable[Processor], log: Running, store: Store) -> None:

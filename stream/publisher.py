@@ -10,16 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from stream import facts, topics
 from stream.batch import Surroundings
+from stream.errors import TooLarge
 from stream.message import Message
 from stream.outage import outlast
 from stream.person import Person
 from stream.snapshot import Snapshot, read, read_in
 from stream.store.database import Transaction
 from stream.store.marks import Mark
+
+logger = structlog.get_logger()
 
 _LEFT = 100_000  # marks, some 15 MB: more than all members of a busy processor have open at once
 
@@ -73,7 +77,10 @@ class Publisher:
         before = await read(store, subjects, self._tables)
         messages, values, nulled = await self._messages(marks, before, recovering)
         marks = [*marks, *await self._mark(nulled.union(values), marks, before)]
-        await log.append(messages)
+        try:
+            await log.append(messages)
+        except TooLarge as error:
+            _say(error)
         for message in messages:
             self._around.metrics.published.labels(message.topic).inc()
         appended = _Appended(marks, before, values, nulled)
@@ -139,6 +146,14 @@ class _Appended(Struct, frozen=True):
     people: Snapshot
     values: dict[str, int]
     nulled: set[str]
+
+
+def _say(error: TooLarge) -> None:
+    """Of a person.profile that the log refuses for its size: tried again, it would be refused again, for ever. The key
+    keeps the value that it had."""
+    for message in error.messages:
+        size = len(message.value or b"")
+        logger.error("publishing_refused", topic=message.topic, bytes=size, limit="kafka.max_message_bytes")
 
 
 def _message(topic: str, key: str, value: bytes | None) -> Message:

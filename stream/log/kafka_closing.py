@@ -50,10 +50,23 @@ async def abandon(producer: Any, error: Exception, errors: type[Exception]) -> N
 
 async def leave(consumer: Any, errors: type[Exception]) -> None:
     """Leaves its group; what the coordinator is about to answer is not waited for long."""
+    if await _ended(consumer.stop(), errors):
+        return
+    if consumer._fetcher is not None:
+        await _ended(consumer._fetcher.close(), errors)
+    await consumer._client.close()
+
+
+async def _ended(stopping: Coroutine[Any, Any, None], errors: type[Exception]) -> bool:
+    """Whether it came to its end, within a time. It waits for tasks that it has cancelled, and where a broker is away
+    that cancels it, too: so it has a task of its own."""
+    task = asyncio.create_task(stopping)
     try:
-        async with asyncio.timeout(_LEAVE_S):
-            await consumer.stop()
-    except (TimeoutError, errors):
-        if consumer._fetcher is not None:
-            await consumer._fetcher.close()
-        await consumer._client.close()
+        await asyncio.wait([task], timeout=_LEAVE_S)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if task.cancelled() or isinstance(task.exception(), errors):
+        return False
+    task.result()
+    return True

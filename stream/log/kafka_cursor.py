@@ -124,7 +124,9 @@ class Reading:
         self._same = asyncio.get_running_loop().time()  # when the topics were last looked at
         self._missing: float | None = None  # since when one of them is not there
         self._looking: asyncio.Task[dict[str, str]] | None = None
-        self._torn = False  # did the last take() end half-way? Then the client is past what nobody was given
+        # Is the client past what nobody was given? It may be after a take() that ended half-way, this one's or that of
+        # the assignment before, during which the client was given this one.
+        self._torn = True
 
     async def same(self) -> bool:
         """Are the topics still those that were assigned? False: nobody says so now. Raises PositionLost if not."""
@@ -203,7 +205,9 @@ class Reading:
         deliveries: list[Delivery] = []
         size = 0
         for place, records in found.items():
-            partition = self._places[place]
+            partition = self._places.get(place)
+            if partition is None:  # of the next assignment, whose reader goes back to where it starts
+                continue
             end = None if self._until is None else self._until[place]
             for record in records:
                 delivery = delivered(record, partition)

@@ -181,7 +181,7 @@ async def _init(connection: Any) -> None:
 
 def _held(param: Any) -> Any:
     """The parameter as the server can hold it. A codec is not asked for the elements of an array."""
-    if not isinstance(param, list) or not param or not isinstance(param[0], str):
+    if not isinstance(param, list) or not isinstance(next((one for one in param if one is not None), None), str):
         return param
     try:
         return param if dialect.holds("".join(param)) else [dialect.escaped(one) for one in param]
@@ -203,6 +203,7 @@ def _settings(config: StoreConfig) -> dict[str, str]:
         "tcp_keepalives_idle": "10",
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
+        "tcp_user_timeout": f"{_IDLE_S * 1_000}",  # one that was frozen while it was being answered does not idle
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
         "enable_seqscan": "off",

@@ -83,5 +83,6 @@ def _environment(port: int) -> dict[str, str]:
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
         "KAFKA_LOG_INDEX_SIZE_MAX_BYTES": "65536",
+        "KAFKA_LOG_MESSAGE_TIMESTAMP_AFTER_MAX_MS": str(2**63 - 1),
         "KAFKA_HEAP_OPTS": "-Xms64m -Xmx384m",
     }

@@ -34,6 +34,7 @@ _SMALL = {
     "log.cleaner.dedupe.buffer.size": "2097152",
     "log.index.size.max.bytes": "65536",  # a file of this size for each partition, and tests make many
     "log.segment.delete.delay.ms": "1000",
+    "log.message.timestamp.after.max.ms": str(2**63 - 1),  # time is put forward in tests; usual: an hour
     "controlled.shutdown.max.retries": "1",
     "broker.session.timeout.ms": "4000",  # so long is a killed broker still thought to be there, even by itself anew
     "broker.heartbeat.interval.ms": "500",

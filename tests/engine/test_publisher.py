@@ -2,8 +2,12 @@
 
 import msgspec
 import pytest
+import structlog
+from msgspec import structs
 
 from stream import topics
+from stream.errors import TooLarge
+from stream.publisher import Publisher
 from tests.embedded import Embedded, config, message
 from tests.engine.outcome import published, ready
 
@@ -165,3 +169,38 @@ async def test_an_answer_that_is_repeated_publishes_nothing_where_nobody_differs
         await system.read()
         assert len(await changed(system)) == before
         assert (await system.person("user:u1")).consents["ads"].proofs[0].time == 6.0
+
+
+class Small:
+    """A log that refuses by itself what is larger than its bound, as Kafka does."""
+
+    def __init__(self, log, limit):
+        self._log, self._limit = log, limit
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    async def append(self, messages):
+        small = [one for one in messages if len(one.value or b"") <= self._limit]
+        await self._log.append(small)
+        if large := [one for one in messages if one not in small]:
+            raise TooLarge(large)
+
+
+async def test_a_person_that_the_log_refuses_for_its_size_holds_nobody_else_up_and_is_named_nowhere(tmp_path):
+    async with Embedded.open(tmp_path) as system:
+        await ready(system)
+        around = structs.replace(system.around, log=Small(system.log, 2_000))
+        projector = system.projectors["profiles"]
+        projector._publisher = Publisher("profiles", around, True)
+        await system.send(
+            message("identify", 1, userId="big", traits={"note": "ann@b.c " * 500}),
+            message("identify", 1, userId="small", traits={"plan": "pro"}),
+        )
+        with structlog.testing.capture_logs() as said:
+            await system.read()
+        assert set(await published(system)) == {"user:small"}
+        assert {one["person"] for one in await changed(system)} == {"user:big", "user:small"}
+        assert await system.store.marks.open("profiles") == []
+        (line,) = said
+        assert line["event"] == "publishing_refused" and line["bytes"] > 4_000 and "ann" not in repr(line)

@@ -1,7 +1,7 @@
 """A broker for the tests of this folder alone, that they may end as they like, and a system on it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -30,13 +30,15 @@ async def broker(kafka_on_java: None, test_run: Run) -> AsyncIterator[Broker]:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[Systems]:
+def system(tmp_path: Path) -> Systems:
     """On topics of its own."""
-    with ExitStack() as stack:
-        yield partial(_system, stack, tmp_path)
+    return partial(_system, tmp_path)
 
 
-def _system(stack: ExitStack, folder: Path, broker: Broker, store: str) -> AbstractAsyncContextManager[System]:
-    config, names = stack.enter_context(own.topics_at(broker.bootstrap, PARTITIONS))
-    config = structs.replace(config, session_timeout_s=_SESSION_S, append_timeout_s=1.0)
-    return System.running(folder, Parts(Real(own.log_at(broker.bootstrap), config, names, StoreConfig(url=store))))
+@asynccontextmanager
+async def _system(folder: Path, broker: Broker, store: str) -> AsyncIterator[System]:
+    with own.topics_at(broker.bootstrap, PARTITIONS) as (config, names):
+        config = structs.replace(config, session_timeout_s=_SESSION_S, append_timeout_s=1.0)
+        parts = Parts(Real(own.log_at(broker.bootstrap), config, names, StoreConfig(url=store)))
+        async with System.running(folder, parts) as running:
+            yield running

@@ -12,7 +12,6 @@ from stream.message import Message
 from stream.places import file_of
 from tests.end_to_end.crash.outcome import Outcome, outcome, violations
 from tests.end_to_end.crash.process import looking
-from tests.end_to_end.destinations.people import numbers
 from tests.faults.load import Load
 from tests.faults.system import COUNTED, PARTITIONS, STEADY, System, new_site
 
@@ -32,7 +31,7 @@ async def wrong(system: System, folder: Path) -> list[str]:
     found += _out_of_order(raw)
     found += await site.wrong_fates()
     for user in load.done:
-        came = numbers(system.there.events, user)
+        came = [event["properties"]["amount"] for event in system.there.events if event["userId"] == user]
         if list(dict.fromkeys(came)) != load.bought(user):
             found.append(f"{user} bought {load.bought(user)}, and the destination was told {came}")
     return found + state.differences(await _undisturbed(folder, raw, load))

@@ -86,6 +86,7 @@ async def test_a_log_opens_while_the_broker_is_away_and_takes_appends_once_it_is
     async with KafkaLog.open(kind.kafka, [TRACK], kind.clock) as log:
         with pytest.raises(LogUnavailable):
             await log.append([message("a", b"0")])
+        assert await log.trouble() is not None
         await broker.start()
         await _until_taken(log, 1)
         assert [d.message.value for d in await everything(log)] == [b"1"]

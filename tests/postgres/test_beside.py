@@ -184,6 +184,15 @@ async def test_text_that_the_server_cannot_hold_is_kept_all_the_same(kind):
         assert set((await store.load([("t", name) for name in names])).rows) == {("t", name) for name in names}
 
 
+async def test_such_a_text_is_kept_behind_one_that_is_not_known(kind):
+    async with kind.open() as store:
+        insert = "INSERT INTO deletion_subjects (id, hash, subject) VALUES (?, ?, ?)"
+        rows = [("r1", "h1", None), ("r1", "h2", "user:a\0b")]
+        await store.db.writing(lambda tx: tx.many(insert, rows))
+        found = await store.db.reading(lambda tx: tx.all("SELECT subject FROM deletion_subjects ORDER BY hash"))
+        assert [subject for (subject,) in found] == [None, "user:a\0b"]
+
+
 async def test_analysts_read_profiles_memberships_consents_and_deletions(kind, connection):
     def text(row):
         return msgspec.json.encode(row).decode()

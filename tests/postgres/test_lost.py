@@ -13,6 +13,7 @@ from stream.outage import outlast
 from stream.places import StoreConfig
 from stream.store import Store, Work
 from stream.store import postgres as sessions
+from stream.store.postgres_database import _ALONE
 from tests.contracts.stores import TRACK, OnPostgres, Pause, claimed, dead, hold, put, values
 from tests.postgres.proxy import Proxy
 
@@ -152,6 +153,22 @@ async def test_a_member_that_is_frozen_in_a_transaction_is_overtaken_and_then_wr
         with pytest.raises(ClaimLost):
             await task
         assert await values(other, ROW) == ['"new"']
+
+
+async def test_a_process_that_is_frozen_while_it_is_answered_lets_others_write_before_long(postgres_url, monkeypatch):
+    monkeypatch.setattr(sessions, "_IDLE_S", 1)
+    settings = sessions._settings(StoreConfig(url=postgres_url))
+    connection = await asyncpg.connect(postgres_url, server_settings=settings)
+    await connection.execute("BEGIN")
+    await connection.fetch(_ALONE)
+    large = await connection.prepare("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+    connection._transport.pause_reading()
+    frozen = asyncio.create_task(large.fetch())
+    async with asyncio.timeout(20), opened(postgres_url) as store:  # whoever makes the tables is alone
+        assert await store.tables() == []
+    connection.terminate()
+    with pytest.raises((asyncpg.PostgresConnectionError, OSError)):
+        await frozen
 
 
 async def test_a_server_that_is_frozen_counts_as_away_and_what_was_under_way_is_done_once(own_server, monkeypatch):

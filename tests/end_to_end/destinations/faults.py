@@ -28,7 +28,7 @@ WANTED = {"vip": STAY, "gold": STAY}
 """Who is to be on which list in the end."""
 SENT = [1, 2, 3, 4]
 """The purchases of everybody, in order."""
-_LONG_S = 15.0
+_LONG_S = 60.0
 _HALF = PEOPLE[::2]
 _LIE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
 

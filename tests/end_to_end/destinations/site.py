@@ -36,7 +36,7 @@ SECRET = "secret-of-the-source"
 TOPICS = [topics.PERSON_CHANGED, *topics.RAW.values()]
 QUICK = {"patience_s": 0.3, "longest_wait_s": 1.0, "grace_s": 2.0}
 """Of a lane: how long it is tried in memory, how long it waits at most while it is held, how long it may end."""
-_PATIENCE_S = 40.0
+_PATIENCE_S = 90.0
 
 
 class Process:

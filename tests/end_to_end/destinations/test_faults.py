@@ -22,7 +22,7 @@ from tests.end_to_end.destinations.faults import (
 )
 from tests.end_to_end.destinations.people import numbers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults of destinations")]  # they look at one run
 
 
 @pytest.fixture(scope="module", params=[signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])

@@ -15,7 +15,7 @@ from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import come, member
 from tests.end_to_end.destinations.site import QUICK, Site, crm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("unclear sends")]  # they look at one run
 
 TIMEOUT_S = 1.0  # so that what was sent may arrive for 3 s: a lease
 LATE_S = 2.7
