@@ -36,16 +36,24 @@ async def abandon(producer: Any, error: Exception, errors: type[Exception]) -> N
     """Stops it, and gives up what it holds: whoever waits for that gets the error."""
     accumulator = producer._message_accumulator
     queued = [batch for batches in accumulator._batches.values() for batch in batches]
+    accumulator._pending_batches = _Forgiving(accumulator._pending_batches)
     accumulator.fail_all(error)
     for batch in (*queued, *accumulator._pending_batches):
         if batch._drain_waiter.done():
             batch._drain_waiter.exception()  # nobody else waits for this one, and asyncio would complain
     try:
-        with contextlib.suppress(TimeoutError, errors, KeyError):  # KeyError: it misses a batch that was to be repeated
+        with contextlib.suppress(TimeoutError, errors):
             async with asyncio.timeout(_STOP_S):
                 await producer.stop()
     finally:
         await producer.client.close()
+
+
+class _Forgiving(set[Any]):
+    """A batch that was to be repeated is not among those on their way, and the client removes it all the same."""
+
+    def remove(self, batch: Any) -> None:
+        self.discard(batch)
 
 
 async def leave(consumer: Any, errors: type[Exception]) -> None:

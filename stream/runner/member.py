@@ -153,13 +153,17 @@ class Member:
     async def see_what_is_lost(self) -> None:
         """Another member has claimed some partition of this one: nothing of it is started, or written, any more."""
         positions, name = self.around.store.positions, self.actor.name
-        claims = {partition: part.claim for partition, part in self.parts.items()}
+        parts = dict(self.parts)
+        claims = {partition: part.claim for partition, part in parts.items()}
 
         async def lost(tx: Transaction) -> list[Partition]:
             return await positions.lost(tx, name, claims)
 
         gone = await outlast(partial(self.around.store.db.reading, lost), name)
-        self.known.forget(gone)
+        self.forget([parts[partition] for partition in gone])
         for partition in gone:
-            if partition in self.parts:
-                self.parts[partition].lost = self.parts[partition].gone = True
+            parts[partition].lost = parts[partition].gone = True
+
+    def forget(self, parts: Collection[Part]) -> None:
+        """Which lanes of them are held: not of a partition that has come back meanwhile, under another claim."""
+        self.known.forget([part.partition for part in parts if self.parts.get(part.partition) in (part, None)])

@@ -68,7 +68,7 @@ class Owning:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_S):
                 await asyncio.gather(*[part.write() for part in parts])
-        member.known.forget(partitions)
+        member.forget(parts)
         for part in parts:
             part.leave()
             if member.parts.get(part.partition) is part:

@@ -53,6 +53,7 @@ class Part:
             self._ended[lane] = max(offset, self._ended.get(lane, -1))
         self._fetched: deque[tuple[int, float]] = deque()  # of each fetch: the first offset, and when it was taken
         self._writing: asyncio.Task[None] | None = None
+        self._left = False
 
     def open(self, delivery: Delivery, lane: str) -> bool:
         """Is this delivery to be acted on? Not if it was fetched before, or if an earlier run has dealt with it."""
@@ -70,6 +71,8 @@ class Part:
 
     def close(self, offset: int, fate: str) -> None:
         """A delivery has ended. The position past it is written soon."""
+        if self._left:  # by what outlasted its grace
+            return
         self.tracker.close(offset, fate)
         self._ledger.window.less()
         if self.since is None:
@@ -87,9 +90,11 @@ class Part:
         return self._fetched[0][1] if self._fetched and self.tracker.position < self.tracker.next else None
 
     def leave(self) -> None:
-        """It is not this member's any more: what is open of it has no fate yet."""
+        """It is not this member's any more: what is open of it has no fate, and gets none. May be called again."""
         self.gone = self.lost = True
-        self._ledger.window.less(self.tracker.amount)
+        if not self._left:
+            self._left = True
+            self._ledger.window.less(self.tracker.amount)
         if self._writing is not None:  # what it stands for is read again
             self._writing.cancel()
 
@@ -98,8 +103,12 @@ class Part:
         while not self.lost and (self.since is not None or self._writing is not None):
             if self._writing is None:
                 self._writing = asyncio.create_task(self._write())
-            # A task of its own: whoever is cancelled here must not leave it unknown what was committed.
-            await asyncio.shield(self._writing)
+            # A task of its own: whoever is cancelled here must not leave it unknown what was committed; and who waits
+            # while leave() cancels it goes on.
+            writing = self._writing
+            await asyncio.wait([writing])
+            if not (writing.cancelled() and self.lost):
+                writing.result()
 
     async def _write(self) -> None:
         try:

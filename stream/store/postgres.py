@@ -6,6 +6,7 @@ it what was not committed. Whatever else the server refuses is a StoreError, whi
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -92,6 +93,8 @@ class Sessions:
     @contextlib.asynccontextmanager
     async def open(cls, config: StoreConfig) -> AsyncIterator["Sessions"]:
         """Connects. Raises StoreUnavailable where it cannot, StoreRefused where no waiting mends that."""
+        # Its pool logs every try to reach a server that is away, with a traceback: `outage_began` says that once.
+        logging.getLogger("asyncpg").setLevel(logging.CRITICAL + 1)
         where = shown(config.url)
         try:
             pool = await asyncpg.create_pool(

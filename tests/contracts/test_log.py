@@ -150,7 +150,7 @@ async def test_in_an_outage_nothing_is_acknowledged_and_afterwards_all_is_well(k
                 assert all(isinstance(outcome, LogUnavailable) for outcome in outcomes), outcomes
             assert [d.message.key for d in await everything(log)] == [b"before"]  # reading goes on
         await log.append([message("after")])
-        assert [d.message.key for d in await fetched(cursor, 2)] == [b"before", b"after"]
+        assert {d.message.key for d in await fetched(cursor, 2)} == {b"before", b"after"}
     async with kind.open() as log:
         assert {d.message.key for d in await everything(log)} == {b"before", b"after"}
 

@@ -10,12 +10,13 @@ from tests.end_to_end.destinations.site import signed
 
 _PATIENCE_S = 90.0
 _PACE_S = 0.25
+_MORE = 3
 
 
 class Load:
     """Each person has a receiver of their own, since order is promised per person and receiver."""
 
-    def __init__(self, receivers: Sequence[str], people: int = 12) -> None:
+    def __init__(self, receivers: Sequence[str], people: int = 8) -> None:
         self.done = {f"u{number}": 0 for number in range(people)}
         """By person, how many of their events were acknowledged."""
         self.answers: dict[str, set[int]] = defaultdict(set)
@@ -46,10 +47,10 @@ class Load:
             ending.set()
 
     async def more(self, receiver: str | None = None) -> None:
-        """Returns once five more of each person's were acknowledged: of everybody, or of those of this receiver."""
+        """Returns once three more of each person's were acknowledged: of everybody, or of those of this receiver."""
         count = len(self._receivers)
         mine = [u for n, u in enumerate(self.done) if receiver in (None, self._receivers[n % count])]
-        wanted = {user: self.done[user] + 5 for user in mine}
+        wanted = {user: self.done[user] + _MORE for user in mine}
         async with asyncio.timeout(_PATIENCE_S):
             while any(self.done[user] < amount for user, amount in wanted.items()):
                 await asyncio.sleep(0.05)

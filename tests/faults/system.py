@@ -45,9 +45,10 @@ class System:
             site = new_site(folder / "site", parts, processors=processors)
             spill = {"folder": str(folder / "spill")}
             other = new_site(folder / "spilling", parts, processors=processors, spill=spill)
-            plain = await stack.enter_async_context(site.running("receiver"))
-            spilling = await stack.enter_async_context(other.running("receiver"))
-            await stack.enter_async_context(site.running(*STEADY))
+            starting = [site.running("receiver"), other.running("receiver"), site.running(*STEADY)]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(stack.enter_async_context(one)) for one in starting]
+            plain, spilling, _ = [task.result() for task in tasks]
             await _begun(site)
             yield cls(site, there, spilling, plain)
 

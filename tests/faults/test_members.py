@@ -16,7 +16,7 @@ from tests.faults.system import COUNTED, System
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker of faults")]
 
-STORM_S = int(os.environ.get("STORM_S", "15"))
+STORM_S = int(os.environ.get("STORM_S", "8"))
 HOW = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Reading what one assignment holds, where Kafka's client fails half-way: nobody gets less for it."""
+"""Reading one assignment, where Kafka's client fails half-way or is given the next one: nobody gets less for it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -46,9 +46,8 @@ class Client:
 
 @pytest.mark.parametrize("error", [ValueError("a batch is broken"), asyncio.CancelledError()])
 async def test_what_one_partition_had_given_before_another_failed_is_given_once_more(error: BaseException) -> None:
-    client, lookup = Client(), SimpleNamespace(place=lambda p: TopicPartition(p.topic, p.number))
-    owned: Any = Owned(client, {Partition("t", n): 0 for n in range(3)}, {})  # type: ignore[arg-type]
-    reading = Reading(owned, lookup, None)  # type: ignore[arg-type]
+    client = Client()
+    reading = _reading(client, 0, 1, 2)
     given = list(await reading.take(3, 0.0))
     client.fails = error
     with pytest.raises(type(error)):
@@ -57,6 +56,24 @@ async def test_what_one_partition_had_given_before_another_failed_is_given_once_
         given += some
     for number in range(3):
         assert [one.offset for one in given if one.partition.number == number] == list(range(HELD))
+
+
+async def test_what_a_fetch_finds_of_the_next_assignment_is_not_handed_out_and_given_under_that_one() -> None:
+    client = Client()
+    given = await _reading(client, 0).take(3, 0.0)  # meanwhile the client is given all three
+    assert {one.partition for one in given} == {Partition("t", 0)}
+    given, reading = [], _reading(client, 0, 1, 2)
+    while some := await reading.take(3, 0.0):
+        given += some
+    for number in range(3):
+        assert [one.offset for one in given if one.partition.number == number] == list(range(HELD))
+
+
+def _reading(client: Client, *numbers: int) -> Reading:
+    """Of these partitions, from their beginning."""
+    lookup: Any = SimpleNamespace(place=lambda p: TopicPartition(p.topic, p.number))
+    owned: Any = Owned(client, {Partition("t", number): 0 for number in numbers}, {})  # type: ignore[arg-type]
+    return Reading(owned, lookup, None)
 
 
 def _record(place: TopicPartition, offset: int) -> Any:

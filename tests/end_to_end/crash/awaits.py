@@ -9,6 +9,7 @@ from tests.end_to_end.crash.points import SOURCE, Place
 
 FILES = (
     *("projector.py", "batch.py", "publisher.py", "eraser.py", "caught_up.py", "start.py", "commits.py"),
+    *("reads.py", "together.py"),
     *("errands.py", "errands_sync.py", "reactor.py", "syncer.py", "looking.py", "sight.py", "sharing.py"),
     *("gathering.py", "lease.py", "walker.py", "gate.py", "answering.py", "runner/*.py", "http/*.py", "store/*.py"),
 )
@@ -27,6 +28,8 @@ _REMEMBERED = "the embedded log only remembers it, and writes it later"
 _ANOTHER = "only when a member leaves, or another one takes over: hold.py, and tests/engine"
 _ALONE = "the destination of the history takes one change in a request: nobody waits for company"
 _FEW = "only where more people are looked at together than the history has"
+_READ = "what it asks about was read before"
+_WITH = "it comes with the answer of the gate, which the history's reactors always ask"
 _LATE = "only where a turn at the destination comes so late that a lease must be prolonged"
 _WHOLE = "a short answer has come when its head has"
 EXCEPTED = {
@@ -99,13 +102,18 @@ EXCEPTED = {
     "Gathering._lead": _ALONE,
     "Gathering._carry: self._carry(left[:len(left) // 2])": _ALONE,
     "_Queue.leads": _ALONE,
-    "Looking._looks: self._each(sorted(set(sight.keys.values())), lambda key: self._open(page, sight, key))": _FEW,
+    "Looking.apart: self._opened(sight, sight.keys)": _FEW,
+    "Looking.apart: self._reasons(asked, partial(self._gate.of_alone, people=page.people))": _READ,
+    "Looking.apart: self._compared(page, False)": _FEW,
+    "Looking._looks: self._opened(sight, {one.key for one in sight.snapshot.components.values() if chosen(one)})": _FEW,
     "Looking._looks: self._each(sorted(set(shared.others.keys.values())), lambda key: self._open(page, shared.others,"
     " key))": _FEW,
-    "Looking._looks: self._each(page.looked, lambda key: looks.append(page.look(key, self._sync.name, everything)))": (
-        _FEW
-    ),
+    "Looking._looks: self._compared(page, everything)": _FEW,
+    "Looking._opened": _FEW,
+    "Looking._compared": _FEW,
     "Looking._each: self._around.turns.next()": _FEW,
+    "_Memory.has": _WITH,
+    "_Send.allow: self._memory.has(before)": _WITH,
     "_Walking._page: self._at_once.acquire()": _FEW,
     "_Walking._page: asyncio.sleep(closed.after or 1.0)": "only while the gate answers nobody",
     "_Walking._looked: asyncio.sleep(wait)": "only while the destination fails",

@@ -96,7 +96,7 @@ class _Shared:
     """The log as a second process would have it if two could append: it reads by itself, and the first one appends."""
 
     def __init__(self, history: SqliteHistory, app: App) -> None:
-        self.identity = history.identity
+        self.identities = history.identities
         self.read, self.bounds = history.read, history.bounds
         self._history = history
         self._first = app.around.log

@@ -14,7 +14,16 @@ from tests.end_to_end.crash.points import Place
 
 _ACTING = (
     *("runner/", "http/", "acting.py", "reactor.py", "syncer.py", "looking.py", "sight.py", "sharing.py", "lease.py"),
-    *("gathering.py", "walker.py", "gate.py", "answering.py", "commits.py", "errands_sync.py"),
+    *(
+        "gathering.py",
+        "walker.py",
+        "gate.py",
+        "answering.py",
+        "commits.py",
+        "reads.py",
+        "together.py",
+        "errands_sync.py",
+    ),
 )
 _SAMPLE, _STATES = 14, 8
 
