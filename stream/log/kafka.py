@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition as TopicPartition
 
 from stream.errors import LogError, LogRefused, LogUnavailable
 from stream.log.kafka_client import Consumer, OnChange, Producer
-from stream.log.kafka_closing import abandon, leave, unbroken
+from stream.log.kafka_closing import abandon, heed_commits, leave, unbroken
 from stream.log.kafka_security import Bearer, Tokens, certificates, refusal
 from stream.places import KafkaConfig
 
@@ -125,6 +125,8 @@ class Kafka:
             **more,
         )
         async with self._started(consumer, lambda: leave(consumer, errors.KafkaError)):
+            if group is not None:
+                heed_commits(consumer)
             yield consumer
 
     @asynccontextmanager

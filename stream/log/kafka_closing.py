@@ -27,6 +27,20 @@ def check_membership(consumer: Any) -> None:
     consumer._coordinator.check_errors()
 
 
+def heed_commits(consumer: Any) -> None:
+    """Takes note of how a commit ended that nobody waits for any more: the client goes on with it, and asyncio would
+    complain of an error that nobody hears."""
+    coordinator = consumer._coordinator
+    commit = coordinator._do_commit_offsets
+
+    def heeded(*asked: Any) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(commit(*asked))
+        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        return task
+
+    coordinator._do_commit_offsets = heeded
+
+
 def beyond_repair(producer: Any) -> bool:
     """Nothing can be written with it any more."""
     return producer._message_accumulator._exception is not None
