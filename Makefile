@@ -17,7 +17,7 @@ run: .venv/run.stamp
 	@$(BIN)/stream run
 
 # The slow ones too, in two processes; one that hangs ends the run and is named.
-ALL := $(if $(filter true,$(CI))$(filter 1,$(SLOW)),-n 2 --dist loadgroup --max-worker-restart 0)
+ALL := $(if $(filter true,$(CI))$(filter 1,$(SLOW)),-n 2 --dist loadfile --max-worker-restart 0)
 test: .venv/dev.stamp
 	@$(BIN)/python -m pytest $(ALL)
 

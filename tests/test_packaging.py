@@ -37,7 +37,7 @@ def test_what_the_project_needs_is_pinned_and_both_files_agree():
     wanted = {Requirement(text).name for text in PROJECT["project"]["dependencies"]}
     groups = PROJECT["dependency-groups"]
     assert wanted | set(groups["build"]) <= run.keys()
-    assert {each for each in groups["dev"] if isinstance(each, str)} <= dev.keys()
+    assert {Requirement(each).name for each in groups["dev"] if isinstance(each, str)} <= dev.keys()
     assert all(dev[package].split()[0] == pin.split()[0] for package, pin in run.items())
 
 

@@ -109,8 +109,10 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-def _parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
-    if request.param == "embedded":
+@contextlib.contextmanager
+def parts_for(request: pytest.FixtureRequest, kind: str) -> Iterator[Parts]:
+    """Fresh ones of that kind, for one run of a system."""
+    if kind == "embedded":
         yield Parts()
         return
     kafka, server = request.getfixturevalue("kafka"), request.getfixturevalue("postgres_server")
@@ -120,11 +122,11 @@ def _parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
         yield Parts(Real(own.log_at(kafka), config, names, StoreConfig(url=url)))
 
 
-parts = pytest.fixture(_parts, params=PARTS)
-"""The same test on files, and on Kafka and PostgreSQL."""
-
-module_parts = pytest.fixture(_parts, params=PARTS, scope="module")
-"""The same for what all tests of a file look at."""
+@pytest.fixture(params=PARTS)
+def parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
+    """The same test on files, and on Kafka and PostgreSQL."""
+    with parts_for(request, request.param) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

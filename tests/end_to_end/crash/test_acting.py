@@ -25,7 +25,7 @@ _ACTING = (
         "errands_sync.py",
     ),
 )
-_SAMPLE, _STATES = 14, 8
+_SAMPLE, _STATES = 14, 24
 
 
 def points(base: Path) -> tuple[list[Target], set[Place]]:

@@ -4,11 +4,11 @@ person is kept, duplicates come only where nobody can know better, and in the en
 import asyncio
 import signal
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 
-from tests.brokers.parts import Parts
+from tests.brokers.fixtures import PARTS, parts_for
 from tests.destination import TOKEN
 from tests.end_to_end.destinations.faults import (
     FAULTS,
@@ -25,10 +25,19 @@ from tests.end_to_end.destinations.people import numbers
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults of destinations")]  # they look at one run
 
 
-@pytest.fixture(scope="module", params=[signal.SIGTERM, signal.SIGKILL], ids=["sigterm", "sigkill"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, module_parts: Parts) -> Finished:
+@pytest.fixture(
+    scope="module", params=product((signal.SIGTERM, signal.SIGKILL), PARTS), ids=lambda one: f"{one[0].name}-{one[1]}"
+)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run with all the faults, ended so in the middle, and finished."""
-    return asyncio.run(finished(tmp_path_factory.mktemp("site"), module_parts, request.param))
+    how, kind = request.param
+    if request.param not in _RUNS:
+        with parts_for(request, kind) as parts:
+            _RUNS[request.param] = asyncio.run(finished(tmp_path_factory.mktemp("site"), parts, how))
+    return _RUNS[request.param]
+
+
+_RUNS: dict[tuple[signal.Signals, str], Finished] = {}  # each is made once, in whatever order the tests come
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -4,12 +4,14 @@ the list, even where what was sent is carried out last."""
 import asyncio
 import contextlib
 import signal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
+from tests.brokers.fixtures import PARTS, parts_for
 from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import come, member
@@ -36,10 +38,17 @@ class Left(Struct, frozen=True):
     wrong_fates: list[str]
 
 
-@pytest.fixture(scope="module", params=[None, signal.SIGKILL], ids=["goes on", "sigkill"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, module_parts: Parts) -> Left:
+@pytest.fixture(scope="module", params=product((None, signal.SIGKILL), PARTS), ids=lambda one: f"{one[0]}-{one[1]}")
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Left:
     """Ann enters; that is unclear everywhere; she leaves; the process is ended so, or is not, before it is told."""
-    return asyncio.run(left(tmp_path_factory.mktemp("site"), module_parts, request.param))
+    how, kind = request.param
+    if request.param not in _RUNS:
+        with parts_for(request, kind) as parts:
+            _RUNS[request.param] = asyncio.run(left(tmp_path_factory.mktemp("site"), parts, how))
+    return _RUNS[request.param]
+
+
+_RUNS: dict[tuple[signal.Signals | None, str], Left] = {}  # each is made once, in whatever order the tests come
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
