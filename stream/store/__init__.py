@@ -227,7 +227,8 @@ class Store:
                 inserts.append((*key, next(self._versions), value))
             else:
                 updates.append((next(self._versions), value, *key, version))
-        for sql, rows in ((_UPDATE, updates), (_INSERT, inserts), (_DELETE, deletes)):
+        # Inserts first: one waits for whoever updates that row just now, and must not hold what that one waits for.
+        for sql, rows in ((_INSERT, inserts), (_UPDATE, updates), (_DELETE, deletes)):
             if rows and await tx.many(sql, rows) != len(rows):
                 raise Conflict("rows changed meanwhile")
         if work.tombstones:
