@@ -7,6 +7,7 @@ from typing import TypeGuard
 from stream.core import policy
 from stream.core.lanes import Taken
 from stream.errors import LogError, NotYet, Retry, Skip, StoreError
+from stream.runner.following import Following
 from stream.runner.held import HeldTurns
 from stream.runner.items import Extra, Fresh, Item, Turn
 from stream.runner.keeping import JOINED, Keeping, Why
@@ -23,7 +24,7 @@ class Attempts:
         self._member = member
         self._jitter = jitter
         self._keeping = Keeping(member)
-        self._turns = HeldTurns(member, jitter)
+        self._turns = HeldTurns(member, Following(member, self._keeping), jitter)
 
     async def deal(self, taken: Taken[Item]) -> None:
         """Tries what was taken, and settles its lane: done, or put off."""

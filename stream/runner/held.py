@@ -4,6 +4,7 @@ The lane is taken meanwhile: nothing else of it is acted on, and what comes for 
 to be held in the transaction in which its last delivery leaves, and what comes next overtakes nothing.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,6 +14,7 @@ from stream.core import policy
 from stream.errors import LogError, NotYet, Retry, StoreError
 from stream.handling import trace_of
 from stream.outage import outlast
+from stream.runner.following import Following
 from stream.runner.items import Turn
 from stream.runner.keeping import BEHIND, BLOCKED_S, JOINED
 from stream.runner.member import Member
@@ -40,33 +42,38 @@ class _Result(Struct):
 class HeldTurns:
     """Tries what is held of one lane after another."""
 
-    def __init__(self, member: Member, jitter: Callable[[], float]) -> None:
+    def __init__(self, member: Member, following: Following, jitter: Callable[[], float]) -> None:
         self._member = member
+        self._following = following
         self._jitter = jitter
 
     async def take(self, key: str, turns: Sequence[Turn]) -> bool:
         """One turn of a lane; those who wait for it hear what became of each delivery that was tried. Was the
         destination asked?"""
         became: dict[int, str] = {}
-        wanted, asked = any(turn.done is not None for turn in turns), False
         try:
-            while (lane := self._member.known.get(key)) is not None:
-                if lane.due > self._member.now and not wanted:
-                    break  # there was a turn meanwhile
-                result = await self._page(lane)
-                if result is None:
-                    break
-                asked = asked or result.asked
-                became |= result.left | {n: f"held:{why}" for n, (why, _) in (result.died | result.failed).items()}
-                if result.closed or result.due is not None:
-                    break
+            async with self._following.during(key) as changing:
+                return await self._take(key, any(turn.done is not None for turn in turns), changing, became)
         finally:
             for turn in turns:
                 if turn.done is not None and not turn.done.done():
                     turn.done.set_result(became)
+
+    async def _take(self, key: str, wanted: bool, changing: asyncio.Lock, became: dict[int, str]) -> bool:
+        asked = False
+        while (lane := self._member.known.get(key)) is not None:
+            if lane.due > self._member.now and not wanted:
+                break  # there was a turn meanwhile
+            result = await self._page(lane, changing)
+            if result is None:
+                break
+            asked = asked or result.asked
+            became |= result.left | {n: f"held:{why}" for n, (why, _) in (result.died | result.failed).items()}
+            if result.closed or result.due is not None:
+                break
         return asked
 
-    async def _page(self, lane: Lane) -> _Result | None:
+    async def _page(self, lane: Lane, changing: asyncio.Lock) -> _Result | None:
         """None if nothing of it may be started any more."""
         member, name = self._member, self._member.actor.name
         dead = member.actor.config.wait_behind_dead
@@ -84,12 +91,13 @@ class HeldTurns:
             if piece:
                 await self._try(lane, piece, result)
         after = _after(lane, result)
-        if not await member.write({lane.partition}, partial(self._write, after, page, result)):
-            return None
-        if result.closed:
-            member.known.remove(lane.name)
-        else:
-            member.known.keep(after)
+        async with changing:
+            if not await member.write({lane.partition}, partial(self._write, after, page, result)):
+                return None
+            if result.closed:
+                member.known.remove(lane.name)
+            else:
+                member.known.keep(after)
         return result
 
     async def _as_now(self, piece: Sequence[Held]) -> Sequence[Held]:

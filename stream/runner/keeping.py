@@ -19,6 +19,7 @@ from stream.store.lanes import Lane
 JOINED = "skipped:joined"
 BLOCKED_S = 60.0  # between two looks at a lane whose first is dead: a deletion may have erased it
 BEHIND = "behind"
+_AT_ONCE = 100  # deliveries in a commit: what others write waits for it
 
 
 class Why(Struct, frozen=True):
@@ -38,7 +39,7 @@ class Keeping:
     async def hold(self, key: str, tried: list[Fresh], reason: str, due: float) -> None:
         """What was tried, and all behind it, is tried again from then on."""
         await self._keep(key, tried, Why(reason), self._lane(key, tried[0], reason, due))
-        await self.follow(key, self._behind(key))
+        await self.follow(key, self.behind(key))
 
     async def die(self, key: str, tried: list[Fresh], why: Why) -> None:
         """It stays in held until somebody does something about it. Those behind it wait, or do not, as configured."""
@@ -46,14 +47,24 @@ class Keeping:
             await self._keep(key, tried, why, None)
             return
         await self._keep(key, tried, why, self._lane(key, tried[0], why.reason, self._member.now + BLOCKED_S))
-        await self.follow(key, self._behind(key))
+        await self.follow(key, self.behind(key))
 
     async def follow(self, key: str, fresh: list[Fresh]) -> None:
         """Deliveries of a lane that is held go behind what is there, and so does what waits behind them."""
         while fresh:
             lane = self._member.known.get(key) or self._lane(key, fresh[0], BEHIND, self._member.now)
             await self._keep(key, fresh, Why(BEHIND), lane)
-            fresh = self._behind(key)
+            fresh = self.behind(key)
+
+    def behind(self, key: str) -> list[Fresh]:
+        """Takes out what waits in the lane; what is not of the log goes back."""
+        lanes, fresh = self._member.lanes, []
+        for item in lanes.drop(key):
+            if not isinstance(item, Fresh):
+                lanes.put(key, item)
+            elif not item.part.gone:
+                fresh.append(item)
+        return fresh
 
     def _lane(self, key: str, first: Fresh, reason: str, due: float) -> Lane:
         return Lane(
@@ -66,16 +77,20 @@ class Keeping:
         )
 
     async def _keep(self, key: str, fresh: list[Fresh], why: Why, lane: Lane | None) -> None:
+        joined, left = (fresh[:-1], fresh[-1:]) if self._member.actor.joins else ([], fresh)
+        for at in range(0, len(left), _AT_ONCE):
+            await self._keep_some(key, left[at : at + _AT_ONCE], why, lane)
+        for one in joined:
+            one.part.close(one.delivery.offset, JOINED)
+
+    async def _keep_some(self, key: str, left: list[Fresh], why: Why, lane: Lane | None) -> None:
         member = self._member
-        joined, left = (fresh[:-1], fresh[-1:]) if member.actor.joins else ([], fresh)
         while left := [one for one in left if not one.part.lost]:
             rows = [self._row(key, one, why) for one in left]
             if await member.write({one.part.partition for one in left}, partial(self._write, lane, rows)):
                 break
-        if lane is not None and left:
+        if lane is not None and left and key not in member.known:  # else it may be at its turn, and is not due again
             member.known.keep(lane)
-        for one in joined:
-            one.part.close(one.delivery.offset, JOINED)
         for one in left:
             one.part.close(one.delivery.offset, HELD)
 
@@ -100,13 +115,3 @@ class Keeping:
             attempts=one.tries.failed,
             since=self._member.now,
         )
-
-    def _behind(self, key: str) -> list[Fresh]:
-        """Takes out what waits in the lane; what is not of the log goes back."""
-        lanes, fresh = self._member.lanes, []
-        for item in lanes.drop(key):
-            if not isinstance(item, Fresh):
-                lanes.put(key, item)
-            elif not item.part.gone:
-                fresh.append(item)
-        return fresh

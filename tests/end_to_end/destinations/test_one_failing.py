@@ -21,7 +21,7 @@ TEXT = "x" * 2_000
 """All that fails is 20 MB, and several times as much once it is decoded."""
 SPARE = 24 * 1024 * 1024
 _STEPS = 25
-_PAUSE_S = 0.02
+_PAUSE_S = 0.06  # 3,300 a second, of which 3,000 fail: what waits otherwise waits for the machine
 # Below these, what else the machine does decides; who is blocked waits for seconds.
 _LEAST_S, _LEAST_TAIL_S = 0.1, 0.25
 
