@@ -30,6 +30,9 @@ _PAUSE_S = 0.02  # then, if nobody waits for what changed, more may come first: 
 _REST = 4  # but not longer than so many times what the last ones took: where there is time, nobody need wait
 _LAST_S = 2.0  # for what is left to write when partitions go
 
+_Fetched = tuple[Sequence[Delivery], dict[Partition, int]]
+"""Deliveries, and the claims that held when they came."""
+
 
 class Projector:
     """One member of one projection."""
@@ -45,6 +48,8 @@ class Projector:
         self._unwritten = Unwritten()
         self._assigned_anew = False
         self._took = 0.0
+        self._ahead: asyncio.Task[_Fetched] | None = None
+        """The next batch, while this one is dealt with: only of somebody who is behind, else batches would be small."""
         self._topics = [topics.RAW[kind] for kind in projection.topics]
         self._caught_up = CaughtUp(self._topics, around.log, around.clock)
 
@@ -76,7 +81,10 @@ class Projector:
         await outlast(self._register, self.name)
         await self._publisher.recover()
         async with around.log.consume(self.name, self._topics, self._assigned, self._revoked) as cursor:
-            yield cursor
+            try:
+                yield cursor
+            finally:
+                await self._leave_ahead()
 
     async def _register(self) -> None:
         await self._around.store.register(table.name for table in self.projection.tables().values())
@@ -86,8 +94,10 @@ class Projector:
         if self._assigned_anew:  # whoever had these partitions may have ended before it published
             self._assigned_anew = False
             await self._publisher.recover()
-        deliveries = await cursor.fetch(BATCH)
-        claims = self._claims
+        ahead, self._ahead = self._ahead, None
+        deliveries, claims = await (ahead or self._fetch(cursor))
+        if len(deliveries) >= _FULL:
+            self._ahead = asyncio.create_task(self._fetch(cursor))
         async with self._busy:
             await outlast(self._caught_up.look, self.name)
             if not deliveries or self._unwritten.due(perf_counter()):
@@ -152,6 +162,18 @@ class Projector:
             for partition in partitions:
                 self._claims.pop(partition, None)
                 self._next.pop(partition, None)
+
+    async def _fetch(self, cursor: Cursor) -> _Fetched:
+        return await cursor.fetch(BATCH), self._claims
+
+    async def _leave_ahead(self) -> None:
+        """What was fetched and not dealt with is fetched again by whoever reads on from the position."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait([ahead])
+            if not ahead.cancelled():
+                ahead.exception()
 
     async def _settle(self, deliveries: Sequence[Delivery]) -> None:
         done = False
