@@ -7,7 +7,20 @@ from pathlib import Path
 import click
 import uvloop
 
-from benchmarks import backlog, consumed, delivered, forward, held, http, kafka, projections, reactors, table, walks
+from benchmarks import (
+    backlog,
+    consumed,
+    delivered,
+    forward,
+    held,
+    http,
+    kafka,
+    members,
+    projections,
+    reactors,
+    table,
+    walks,
+)
 from stream.app import tune
 
 BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
@@ -31,12 +44,15 @@ BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
     "kafka-batch": kafka.batch,
     "kafka-postgres": consumed.to_postgres,
     "kafka-sqlite": consumed.to_sqlite,
+    "kafka-delivered": delivered.on_servers,
+    "kafka-members": members.profiles,
+    "kafka-members-waiting": members.waiting,
 }
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(list(BENCHMARKS)))
-@click.option("--quick", is_flag=True, help="Fewer and shorter rounds: under two minutes, and noisier.")
+@click.option("--quick", is_flag=True, help="Fewer and shorter rounds: sooner, and noisier.")
 @click.option(
     "--json",
     "path",
@@ -45,7 +61,7 @@ BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
     help="Where to keep all numbers (benchmarks/results.json).",
 )
 def main(names: tuple[str, ...], quick: bool, path: Path) -> None:
-    """Measure, each against a baseline of the same run. Without names: everything, in under ten minutes.
+    """Measure, each against a baseline of the same run. Without names: everything, which takes long.
 
     Ratios are medians over rounds that measure both sides in turn. On a machine that does other things meanwhile, look
     at the ratios only, and measure again."""

@@ -2,12 +2,11 @@
 database share the last core."""
 
 import contextlib
-import os
 import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from msgspec import structs
 from prometheus_client import CollectorRegistry
 
-from benchmarks import plain, traffic
+from benchmarks import plain, servers
 from benchmarks.kafka import on_broker
 from benchmarks.served import config
 from benchmarks.table import Goal, Row, ratio
@@ -26,27 +25,22 @@ from stream.batch import Surroundings
 from stream.building import build
 from stream.config import Config
 from stream.log import Log
-from stream.log.kafka import Kafka
-from stream.log.kafka_log import KafkaLog
 from stream.message import Message
-from stream.places import KafkaConfig, LogConfig, StoreConfig
+from stream.places import LogConfig, StoreConfig
 from stream.processor import Projection
 from stream.projector import BATCH, Projector
 from stream.publisher import Publisher
 from stream.store import Store
 from stream.telemetry import Metrics
 from stream.turns import Turns
-from tests.brokers.postgres import server
-from tests.brokers.run import Run
 
-_SERVER = {"fsync": "on", "shared_buffers": "128MB"}
 _FETCH = {"max_partition_fetch_bytes": 4 * 1024 * 1024, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
 
 
 async def to_postgres(quick: bool) -> Row:
     """Profiles of tracks, from Kafka to PostgreSQL."""
-    async with _postgres() as url:
-        ours, loop = await _compare(quick, lambda folder, number: _schema(url), lambda _: _upserting(url))
+    async with servers.postgres() as url:
+        ours, loop = await _compare(quick, lambda folder, number: servers.emptied(url), lambda _: _upserting(url))
     goals = (
         Goal("of its events/s", ratio(ours, loop), 0.8),
         Goal("events/s here", statistics.median(ours), 25_000),
@@ -56,7 +50,7 @@ async def to_postgres(quick: bool) -> Row:
 
 async def to_sqlite(quick: bool) -> Row:
     """Profiles of tracks, from Kafka to SQLite."""
-    ours, loop = await _compare(quick, lambda folder, number: _file(folder, number), _folding)
+    ours, loop = await _compare(quick, _file, _folding)
     goals = (Goal("of its events/s", ratio(ours, loop), 0.8),)
     return _row("kafka-sqlite", "profiles from Kafka to SQLite", "one upsert", goals, ours, loop)
 
@@ -66,7 +60,7 @@ def _row(name: str, work: str, how: str, goals: tuple[Goal, ...], ours: list[flo
     return Row(name, work, against, goals, {"events/s": ours, "plain events/s": loop})
 
 
-Place = Callable[[Path, int], contextlib.AbstractAsyncContextManager[StoreConfig]]
+Place = Callable[[Path, int], Awaitable[StoreConfig]]
 Deal = Callable[[list[Message]], Any]
 Dealing = Callable[[Path], contextlib.AbstractAsyncContextManager[Deal]]
 
@@ -81,26 +75,15 @@ async def _compare(quick: bool, place: Place, dealing: Dealing) -> tuple[list[fl
             settings = config(folder, log=LogConfig(url=f"kafka://{broker}"))
             projection = build(settings).some(["profiles"]).projections[0]
             read = [topics.RAW[kind] for kind in projection.topics]
-            async with _log(broker, "") as log:
-                await _fill(log, 2 * timed + 2 * BATCH)
+            async with servers.log_on(broker) as log:
+                await servers.fill(log, 2 * timed + 2 * BATCH)
             for number in range(rounds + 1):
                 async with dealing(folder) as deal:
                     loop.append(await _looped(broker, read, deal, timed))
-                async with place(folder, number) as state, _log(broker, f"{number}-{uuid.uuid4().hex}-") as log:
+                state = await place(folder, number)
+                async with servers.log_on(broker, f"{number}-") as log:
                     ours.append(await _projected(structs.replace(settings, store=state), projection, log, timed))
     return ours[1:], loop[1:]
-
-
-@contextlib.asynccontextmanager
-async def _log(broker: str, prefix: str) -> AsyncIterator[KafkaLog]:
-    kafka = Kafka([broker], KafkaConfig(group_prefix=prefix, append_timeout_s=60.0), {}, time.time)
-    async with KafkaLog.open(kafka, topics.ALL, time.time, queue_bytes=64 * 1024 * 1024) as log:
-        yield log
-
-
-async def _fill(log: Log, count: int) -> None:
-    for first in range(0, count, 1_000):
-        await log.append(list(traffic.messages(traffic.Mix(first), 1_000)))
 
 
 async def _looped(broker: str, read: Collection[str], deal: Deal, timed: int) -> float:
@@ -138,30 +121,8 @@ async def _projected(settings: Config, projection: Projection, log: Log, timed: 
             return (done - at) / (time.perf_counter() - begun)
 
 
-@contextlib.asynccontextmanager
-async def _postgres() -> AsyncIterator[str]:
-    every = os.sched_getaffinity(0)
-    with Run.begun() as run:
-        os.sched_setaffinity(0, {max(every)})
-        try:
-            async with server(run, run.new_folder("postgres"), _SERVER) as own:
-                os.sched_setaffinity(0, every)
-                yield own.url
-        finally:
-            os.sched_setaffinity(0, every)
-
-
-@contextlib.asynccontextmanager
-async def _schema(url: str) -> AsyncIterator[StoreConfig]:
-    connection = await asyncpg.connect(url)
-    await connection.execute("DROP SCHEMA IF EXISTS ours CASCADE; CREATE SCHEMA ours")
-    await connection.close()
-    yield StoreConfig(url=f"{url}?search_path=ours")
-
-
-@contextlib.asynccontextmanager
-async def _file(folder: Path, number: int) -> AsyncIterator[StoreConfig]:
-    yield StoreConfig(url=f"sqlite:{folder / f'{number}-ours.db'}")
+async def _file(folder: Path, number: int) -> StoreConfig:
+    return StoreConfig(url=f"sqlite:{folder / f'{number}-ours.db'}")
 
 
 @contextlib.asynccontextmanager

@@ -1,22 +1,25 @@
-"""From a POST to the call that it causes at a destination, at half of what the process takes and deals with. See
-docs/operating.md."""
+"""From a POST to the call that it causes at a destination, at half of what the process takes and deals with; on files,
+and on Kafka and PostgreSQL. See docs/operating.md."""
 
 import asyncio
+import contextlib
 import re
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
-from benchmarks import destination, pace, traffic
+from benchmarks import destination, pace, servers, traffic
 from benchmarks.load import Order, load
-from benchmarks.served import config, forwarding, serving, syncing
+from benchmarks.served import config, forwarding, placed, serving, syncing
 from benchmarks.table import Goal, Row
 from benchmarks.traffic import Mix
 
+PARTITIONS = 6
 _DIFFERENT = 20_000  # events of the full load: what comes twice is forwarded once
 _LAST_S = 30.0  # for what is still on its way
 
@@ -31,28 +34,48 @@ class Way(Struct, frozen=True):
     mix: Mix
 
 
+FORWARDED = Way("forwarding", forwarding, re.compile(rb'"messageId":"ajs-.{23}(\d+)"'), Mix())
+TOLD = Way("syncing", syncing, re.compile(rb'"list":"list_(\d+)"'), Mix(enters=0.01))
+
+
 async def forwarded(quick: bool) -> Row:
     """Every event is forwarded."""
-    number = re.compile(rb'"messageId":"ajs-.{23}(\d+)"')
-    return await _row("forwarded", "POST to forwarded", Way("forwarding", forwarding, number, Mix()), quick)
+    return await _row("forwarded", "POST to forwarded", FORWARDED, quick)
 
 
 async def told(quick: bool) -> Row:
     """One event in a hundred enters an audience, and the destination is told."""
-    way = Way("syncing", syncing, re.compile(rb'"list":"list_(\d+)"'), Mix(enters=0.01))
-    return await _row("told", "POST to a membership told", way, quick)
+    return await _row("told", "POST to a membership told", TOLD, quick)
+
+
+async def on_servers(quick: bool) -> Row:
+    """Both, with the log on Kafka and the state in PostgreSQL. They and the load share the last core; the process that
+    is measured has the other ones, and the destination has any."""
+    seconds = 4.0 if quick else 10.0
+    figures: dict[str, list[float]] = {}
+    for name, way in (("forwarded", FORWARDED), ("told", TOLD)):
+        # Each on servers of its own: the same events would come twice.
+        async with servers.postgres() as state, servers.broker(PARTITIONS) as broker:
+            found = await _measured(way, seconds, (f"kafka://{broker}", state))
+        figures |= {f"{name} {figure}": values for figure, values in found.items()}
+    rates = " and ".join(f"{figures[f'{name} requests/s'][0]:,.0f}" for name in ("forwarded", "told"))
+    goals = tuple(
+        Goal(f"ms p95, {name}", 1_000 * figures[f"{name} p95 s"][0], 100.0, at_most=True)
+        for name in ("forwarded", "told")
+    )
+    work = f"POST to the call, on servers, half load ({rates}/s)"
+    return Row("kafka-delivered", work, "-", goals, figures)
 
 
 async def _row(name: str, work: str, way: Way, quick: bool) -> Row:
-    rate, waits = await _measured(way, 4.0 if quick else 10.0)
-    p95 = sorted(waits)[int(0.95 * len(waits))]
-    goals = (Goal("ms p95", 1_000 * p95, 50.0, at_most=True),)
-    figures = {"requests/s": [rate], "calls": [float(len(waits))], "p50 s": [statistics.median(waits)], "p95 s": [p95]}
-    return Row(name, f"{work}, at half load ({rate:,.0f}/s)", "-", goals, figures)
+    figures = await _measured(way, 4.0 if quick else 10.0)
+    goals = (Goal("ms p95", 1_000 * figures["p95 s"][0], 50.0, at_most=True),)
+    return Row(name, f"{work}, at half load ({figures['requests/s'][0]:,.0f}/s)", "-", goals, figures)
 
 
-async def _measured(way: Way, seconds: float) -> tuple[float, list[float]]:
-    """The rate; and of each event that causes a call, seconds from when its POST was due until the call came."""
+async def _measured(way: Way, seconds: float, places: Sequence[str] = ()) -> dict[str, list[float]]:
+    """The rate; and of the events that cause a call, seconds from when their POST was due until the call came.
+    `places`: the urls of log and store, where they are not files."""
     came: dict[int, float] = {}
 
     def answer(body: bytes) -> bytes:
@@ -62,8 +85,8 @@ async def _measured(way: Way, seconds: float) -> tuple[float, list[float]]:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        async with destination.answering(answer) as url, serving(way.kind, folder, url) as port:
-            settings = config(folder, **way.settings(url))
+        async with destination.answering(answer) as url, _serving(way.kind, folder, url, places) as port:
+            settings = config(folder, **way.settings(url), **(placed(*places) if places else {}))
             full = Order(port=port, seconds=1.0, mix=way.mix, different=_DIFFERENT)
             rate = await pace.half(full, settings)
             await load(Order(port=port, seconds=2.0, rate=rate, mix=way.mix))
@@ -74,7 +97,21 @@ async def _measured(way: Way, seconds: float) -> tuple[float, list[float]]:
             async with asyncio.timeout(_LAST_S):
                 while due.keys() - came.keys():
                     await asyncio.sleep(0.05)
-    return rate, [came[number] - result.begun - at for number, at in due.items()]
+    waits = sorted(came[number] - result.begun - at for number, at in due.items())
+    return {
+        "requests/s": [rate],
+        "calls": [float(len(waits))],
+        "p50 s": [statistics.median(waits)],
+        "p95 s": [waits[int(0.95 * len(waits))]],
+    }
+
+
+@contextlib.asynccontextmanager
+async def _serving(kind: str, folder: Path, url: str, places: Sequence[str]) -> AsyncIterator[int]:
+    async with contextlib.AsyncExitStack() as stack:
+        with servers.apart() if places else contextlib.nullcontext():
+            port = await stack.enter_async_context(serving(kind, folder, url, places))
+        yield port
 
 
 def _due(order: Order, sent: int) -> dict[int, float]:

@@ -1,20 +1,14 @@
 """The receiver on a real Kafka. Its broker shares a core with the load; what is measured has the other ones."""
 
 import contextlib
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 
+from benchmarks import servers
 from benchmarks.load import Order, load
 from benchmarks.served import serving
 from benchmarks.table import Goal, Row, ratio
-from stream import topics
-from stream.log.kafka import Kafka
-from stream.log.kafka_admin import Topic, create
-from stream.places import KafkaConfig
-from tests.brokers.kafka import alone
-from tests.brokers.run import Run
 
 PARTITIONS = 6
 _CONNECTIONS = (64, 256)
@@ -70,29 +64,14 @@ async def batch(quick: bool) -> Row:
 @contextlib.asynccontextmanager
 async def on_broker() -> AsyncIterator[str]:
     """HOST:PORT of a Kafka with all topics, on the last core; this process, and what it starts, are on the others."""
-    with Run.begun() as run, _cores() as (ours, last):
-        os.sched_setaffinity(0, last)
-        broker = await alone(run, run.new_folder("kafka"))
-        os.sched_setaffinity(0, ours)
-        kafka = Kafka([broker.bootstrap], KafkaConfig(), {}, lambda: 0.0)
-        async with kafka.admin() as admin:
-            await create(admin, [Topic(name, PARTITIONS, 1, {"min.insync.replicas": "1"}) for name in topics.ALL])
-        try:
-            yield broker.bootstrap
-        finally:
-            await broker.kill()
+    async with servers.broker(PARTITIONS) as broker:
+        with servers.apart():
+            yield broker
 
 
 @contextlib.asynccontextmanager
 async def _ports(kinds: tuple[str, ...]) -> AsyncIterator[dict[str, int]]:
-    async with on_broker() as broker, contextlib.AsyncExitStack() as stack:
-        yield {kind: await stack.enter_async_context(serving(kind, url=broker)) for kind in kinds}
-
-
-@contextlib.contextmanager
-def _cores() -> Iterator[tuple[set[int], set[int]]]:
-    every = os.sched_getaffinity(0)
-    try:
-        yield (every - {max(every)}) or every, {max(every)}
-    finally:
-        os.sched_setaffinity(0, every)
+    async with servers.broker(PARTITIONS) as broker, contextlib.AsyncExitStack() as stack:
+        with servers.apart():
+            ports = {kind: await stack.enter_async_context(serving(kind, url=broker)) for kind in kinds}
+        yield ports  # and the load is on the last core

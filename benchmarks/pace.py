@@ -1,7 +1,9 @@
 """How much a process takes and deals with, POST to caught up. What is measured at half load runs at half of it."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -10,8 +12,7 @@ from benchmarks.traffic import Mix
 from stream import lag
 from stream.building import build
 from stream.config import Config
-from stream.log.sqlite import SqliteHistory
-from stream.places import file_of
+from stream.log.opening import looked_at
 from stream.store import Store
 
 
@@ -28,18 +29,26 @@ async def half(order: Order, settings: Config) -> float:
 
 async def caught_up(settings: Config) -> None:
     """Returns once every processor has read everything."""
-    while await behind(settings):
-        await asyncio.sleep(0.05)
+    async with _looking(settings) as look:
+        while await look():
+            await asyncio.sleep(0.05)
 
 
 async def behind(settings: Config) -> int:
     """How many messages the processor that is furthest behind has yet to read."""
-    async with (
-        SqliteHistory.open_readonly(file_of(settings.log.url)) as log,
-        Store.open(settings.store.url, settings.identity) as store,
-    ):
-        readers = lag.readers(build(settings).processors)
-        return max(one.behind for one in await lag.measure(log, await store.positions.all(), readers))
+    async with _looking(settings) as look:
+        return await look()
+
+
+@contextlib.asynccontextmanager
+async def _looking(settings: Config) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    readers = lag.readers(build(settings).processors)
+    async with looked_at(settings) as log, Store.open(settings.store, settings.identity) as store:
+
+        async def look() -> int:
+            return max(one.behind for one in await lag.measure(log, await store.positions.all(), readers))
+
+        yield look
 
 
 def _later(order: Order, first: int) -> Mix:

@@ -1,8 +1,8 @@
 """What is measured over HTTP, in a process of its own: the whole system, its receiver alone, and what they are measured
 against.
 
-    python -m benchmarks.served KIND FOLDER [URL]    prints the port, and serves until SIGTERM; URL: of a destination,
-or HOST:PORT of a broker
+    python -m benchmarks.served KIND FOLDER [URL [LOG STORE]]    prints the port, and serves until SIGTERM; URL: of a
+destination, or HOST:PORT of a broker; LOG and STORE: their urls, where they are not files in the folder
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,23 @@ from stream.receiver import listening
 
 def config(folder: Path, secrets: tuple[str, ...] = (SECRET,), **more: Any) -> Config:
     """The default configuration with a secret, and its files in this folder."""
-    kept = {"log": LogConfig(url=f"sqlite:{folder / 'log.db'}")} | more
-    return Config(
-        receiver=ReceiverConfig(host="127.0.0.1", port=0, secrets=secrets),
-        store=StoreConfig(url=f"sqlite:{folder / 'state.db'}"),
-        **kept,
-    )
+    files = placed(f"sqlite:{folder / 'log.db'}", f"sqlite:{folder / 'state.db'}")
+    return Config(receiver=ReceiverConfig(host="127.0.0.1", port=0, secrets=secrets), **files | more)
+
+
+def placed(log: str, store: str) -> dict[str, Any]:
+    """Where messages and state are kept."""
+    return {"log": LogConfig(url=log), "store": StoreConfig(url=store)}
 
 
 @contextlib.asynccontextmanager
-async def serving(kind: str, folder: Path | None = None, url: str = "") -> AsyncIterator[int]:
+async def serving(
+    kind: str, folder: Path | None = None, url: str = "", places: Sequence[str] = ()
+) -> AsyncIterator[int]:
     """The port of a server in a process of its own: this file, run."""
     with tempfile.TemporaryDirectory() as temporary:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.served", kind, str(folder or temporary), url),
+            *(sys.executable, "-m", "benchmarks.served", kind, str(folder or temporary), url, *places),
             stdout=asyncio.subprocess.PIPE,
         )
         try:
@@ -145,7 +148,8 @@ async def _stream(folder: Path, **more: Any) -> AsyncIterator[int]:
         await asyncio.wait((running,))
 
 
-async def _main(kind: str, folder: Path, url: str = "") -> None:
+async def _main(kind: str, folder: Path, url: str = "", *places: str) -> None:
+    elsewhere = placed(*places) if places else {}
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     kinds = {
@@ -154,8 +158,8 @@ async def _main(kind: str, folder: Path, url: str = "") -> None:
         "receiver": lambda: _stream(folder, processors={}),
         "unsigned": lambda: _stream(folder, secrets=(), processors={}),
         "whole": lambda: _stream(folder),
-        "forwarding": lambda: _stream(folder, **forwarding(url)),
-        "syncing": lambda: _stream(folder, **syncing(url)),
+        "forwarding": lambda: _stream(folder, **forwarding(url), **elsewhere),
+        "syncing": lambda: _stream(folder, **syncing(url), **elsewhere),
         "kafka": lambda: _stream(folder, secrets=(), processors={}, log=LogConfig(url=f"kafka://{url}")),
         "kafka-signed": lambda: _stream(folder, processors={}, log=LogConfig(url=f"kafka://{url}")),
         "sent": lambda: _producing(url, _sent),

@@ -16,20 +16,24 @@ from rich.table import Table
 
 
 class Goal(Struct, frozen=True):
-    """One number, and what it must reach: at least `bound`, or at most. A `name` that ends in "here" is of this
-    machine only."""
+    """One number, and what it must reach: at least `bound`, or at most; without a bound it is only shown. A `name` that
+    ends in "here" is of this machine only."""
 
     name: str
     value: float
-    bound: float
+    bound: float | None = None
     at_most: bool = False
 
     @property
-    def reached(self) -> bool:
+    def reached(self) -> bool | None:
+        if self.bound is None:
+            return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     @property
     def target(self) -> str:
+        if self.bound is None:
+            return "-"
         return f"{'≤' if self.at_most else '≥'} {_short(self.bound)} {self.name}"
 
 
@@ -54,14 +58,14 @@ def show(rows: Sequence[Row]) -> None:
         for row in rows:
             for number, goal in enumerate(row.goals):
                 named = (row.work, row.against) if number == 0 else ("", "")
-                print(f"{named[0]:<58} {named[1]:<52} {_measured(goal):<18} {goal.target:<24} {_word(goal)}".rstrip())
+                word = _WORDS[goal.reached]
+                print(f"{named[0]:<58} {named[1]:<52} {_measured(goal):<18} {goal.target:<24} {word}".rstrip())
         return
     table = Table("Work", "Measured against, same run", "Measured", "Target", "Reached")
     for row in rows:
         for number, goal in enumerate(row.goals):
             named = (row.work, row.against) if number == 0 else ("", "")
-            colour = "green" if goal.reached else "red"
-            table.add_row(*named, _measured(goal), goal.target, f"[{colour}]{_word(goal)}[/]")
+            table.add_row(*named, _measured(goal), goal.target, f"[{_COLOURS[goal.reached]}]{_WORDS[goal.reached]}[/]")
         table.add_section()
     Console().print(table)
 
@@ -82,9 +86,9 @@ def _measured(goal: Goal) -> str:
     return f"{_short(goal.value)} {goal.name}"
 
 
-def _word(goal: Goal) -> str:
-    return "yes" if goal.reached else "NO"
-
-
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+_WORDS = {True: "yes", False: "NO", None: "-"}
+_COLOURS = {True: "green", False: "red", None: "default"}
