@@ -17,7 +17,8 @@ from stream.config import Config
 from stream.core.envelope import Limits
 from stream.errands import Errands
 from stream.errors import PositionLost, StoreError
-from stream.log.opening import Running, opened
+from stream.log import Running
+from stream.log.opening import opened
 from stream.log.sqlite import SqliteLog
 from stream.lone import LoneReceiver, Telling, begin, serving, store_in
 from stream.places import is_kafka, is_postgres

@@ -15,7 +15,8 @@ from stream import lag, start
 from stream.building import Built
 from stream.config import Config
 from stream.errors import StoreError, StoreUnavailable, WentBack
-from stream.log.opening import Running, spilled
+from stream.log import Running
+from stream.log.opening import spilled
 from stream.outage import outlast
 from stream.processor import Processor
 from stream.receiver import Ready, application, listen_host, listening

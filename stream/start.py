@@ -6,7 +6,7 @@ from functools import partial
 from msgspec import Struct
 
 from stream.errors import LogUnavailable, PositionLost
-from stream.log import Log
+from stream.log import Log, gap
 from stream.message import Partition
 from stream.outage import outlast
 from stream.store import Store
@@ -52,7 +52,8 @@ async def _claim(
                 f"{at} in log {of}, and this is log {logs[partition.topic]}: the log was replaced, or its topic deleted"
                 " and made again. Put the old one back, or see stream positions"
             )
-        _check(at, position, bounds[partition])
+        if lost := gap(position, bounds[partition]):
+            raise PositionLost(f"{at}, and {lost}")
     return {partition: Owned(position, number) for partition, (position, number, _) in claimed.items()}
 
 
@@ -71,11 +72,3 @@ async def _begin(
     starts = {p: first if p.topic in begun else end for p, (first, end) in bounds.items() if p not in known}
     if starts:
         await store.positions.begin(processor, starts, logs)
-
-
-def _check(at: str, position: int, bounds: tuple[int, int]) -> None:
-    first, end = bounds
-    if position < first:
-        raise PositionLost(f"{at}, and the log begins at {first}: {first - position} messages are gone unread")
-    if position > end:
-        raise PositionLost(f"{at}, and the log ends at {end}: it lost messages that were already dealt with")

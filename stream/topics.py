@@ -15,3 +15,8 @@ PERSON_PROFILE = "person.profile"
 """The whole person, compactable: null when erased. Only where `[publish] profile = true`."""
 
 ALL = (*RAW.values(), INVALID, PERSON_CHANGED, PERSON_PROFILE)
+
+
+def wanted(profile: bool) -> list[str]:
+    """All; person.profile only where `profile` is published."""
+    return [topic for topic in ALL if topic != PERSON_PROFILE or profile]

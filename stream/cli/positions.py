@@ -13,7 +13,7 @@ from stream.cli.since import moment
 from stream.cli.state import kept, remembered
 from stream.cli.text import columns
 from stream.lag import Reader, readers
-from stream.log import Log
+from stream.log import Log, gap
 from stream.message import Partition
 
 _NOTICED_S = 3.0  # processes look for stops every second
@@ -115,10 +115,8 @@ def _place(
         position, log = at
         if log != logs.get(partition.topic):
             problem = "of another log, or of a topic that was deleted and made again"
-        elif position < first:
-            problem = f"{first - position} messages are gone unread"
-        elif position > end:
-            problem = "beyond the end: the log lost messages that were dealt with"
+        else:
+            problem = gap(position, (first, end))
     name = f"{partition.topic}/{partition.number}"
     return Place(processor, name, at[0] if at else None, first, end, problem)
 

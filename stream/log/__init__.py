@@ -72,3 +72,26 @@ class Log(Protocol):
         """First and next offset of every partition; with `at`, instead of the next offset, that of the first message
         taken at or after that time."""
         ...
+
+
+class Running(Log, Protocol):
+    """A log that a process runs on."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be written, or is being written."""
+        ...
+
+    async def trouble(self) -> str | None:
+        """Why nothing can be appended now; None if something can."""
+        ...
+
+
+def gap(position: int, bounds: tuple[int, int]) -> str | None:
+    """What is wrong with a position, as a clause; None: the log holds what is to be read next, or will."""
+    first, end = bounds
+    if position < first:
+        return f"the log begins at {first}: {first - position} messages are gone unread"
+    if position > end:
+        return f"the log ends at {end}: it lost messages that were already dealt with"
+    return None

@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition as TopicPartition
 
 from stream.errors import LogError, LogRefused, LogUnavailable
 from stream.log.kafka_client import Consumer, OnChange, Producer
-from stream.log.kafka_closing import abandon, heed_commits, leave, unbroken
+from stream.log.kafka_closing import abandon, heed_commits, leave, unbroken, watch_topics
 from stream.log.kafka_security import Bearer, Tokens, certificates, refusal
 from stream.places import KafkaConfig
 
@@ -88,20 +88,8 @@ class Kafka:
         async with self._started(
             producer, lambda: abandon(producer, errors.KafkaConnectionError("it was closed"), errors.KafkaError)
         ):
-            client = producer.client
-
-            def heard(cluster: Any) -> None:
-                counts = {name: len(cluster.partitions_for_topic(name) or ()) for name in called}
-                if not all(counts.values()) and client._topics:
-                    client.set_topics([])  # look at all: to ask for one that is missing may make it, of any shape
-                on_change(counts)
-
             with translated("which topics are there"):
-                client.cluster.add_listener(heard)
-                if not await client.force_metadata_update():
-                    raise LogUnavailable("Kafka: no broker says which topics there are")
-                if all(client.cluster.partitions_for_topic(name) for name in called):
-                    client.set_topics(called)
+                await watch_topics(producer.client, called, on_change)
             yield producer
 
     @asynccontextmanager

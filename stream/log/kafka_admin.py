@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from stream.errors import LogError, LogRefused, LogUnavailable
 from stream.log.kafka import translated
-from stream.log.kafka_lookup import asked
-from stream.log.kafka_wire import Change, Cluster, Look
+from stream.log.kafka_lookup import asked, look
+from stream.log.kafka_wire import Change
 
 T = TypeVar("T")
 
@@ -27,15 +27,6 @@ class Topic(Struct, frozen=True):
     partitions: int
     copies: int
     settings: Mapping[str, str]
-
-
-async def look(admin: Any, names: Collection[str]) -> Cluster:
-    """The cluster, and those of these topics that exist."""
-    with translated("which topics there are"):
-        found: Cluster = await asked(admin, Look(sorted(names)))
-    if found.hidden:
-        raise LogRefused(f"Kafka: this user may not see {', '.join(found.hidden)}")
-    return found
 
 
 async def settings(admin: Any, names: Collection[str]) -> dict[str, dict[str, str]]:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
+
+from stream.errors import LogUnavailable
+from stream.log.kafka_client import OnChange
 
 _CONNECT_S = 10.0
 _LEAVE_S = 5.0
@@ -20,6 +23,22 @@ async def unbroken(connecting: Coroutine[Any, Any, None]) -> None:
             await asyncio.wait([task], timeout=_CONNECT_S)
             task.cancel()
             await asyncio.wait([task])
+
+
+async def watch_topics(client: Any, called: Sequence[str], on_change: OnChange) -> None:
+    """Has `on_change` hear how many partitions these topics have, at each look."""
+
+    def heard(cluster: Any) -> None:
+        counts = {name: len(cluster.partitions_for_topic(name) or ()) for name in called}
+        if not all(counts.values()) and client._topics:
+            client.set_topics([])  # look at all: to ask for one that is missing may make it, of any shape
+        on_change(counts)
+
+    client.cluster.add_listener(heard)
+    if not await client.force_metadata_update():
+        raise LogUnavailable("Kafka: no broker says which topics there are")
+    if all(client.cluster.partitions_for_topic(name) for name in called):
+        client.set_topics(called)
 
 
 def check_membership(consumer: Any) -> None:

@@ -1,10 +1,11 @@
 """One member's reading of Kafka: fair over its partitions, and never of one that was revoked."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from stream.errors import LogError, LogRefused, LogUnavailable, PositionLost
+from stream.log import gap
 from stream.log.kafka import out_of_range, translated
 from stream.log.kafka_client import Record, TopicPartition
 from stream.log.kafka_lookup import Lookup
@@ -228,8 +229,8 @@ class Reading:
         bounds = await self._lookup.bounds([self._places[place] for place in positions])
         for place, position in positions.items():
             partition = self._places[place]
-            for gap in _gaps(partition, position, bounds[partition]):
-                raise PositionLost(gap)
+            if lost := gap(position, bounds[partition]):
+                raise PositionLost(f"{partition.topic}/{partition.number}: {position} is to be read next, but {lost}")
 
 
 def delivered(record: Record, partition: Partition) -> Delivery:
@@ -239,12 +240,3 @@ def delivered(record: Record, partition: Partition) -> Delivery:
         headers = tuple((name, value or b"") for name, value in headers)
     message = Message(partition.topic, record.key or b"", record.value, headers)
     return Delivery(message, partition, record.offset, record.timestamp / 1000)
-
-
-def _gaps(partition: Partition, position: int, bounds: tuple[int, int]) -> Iterator[str]:
-    at = f"{partition.topic}/{partition.number}: {position} is to be read next, but the log"
-    first, end = bounds
-    if position < first:
-        yield f"{at} begins at {first}: {first - position} messages are gone unread"
-    if position > end:
-        yield f"{at} ends at {end}: it lost messages that were already dealt with"

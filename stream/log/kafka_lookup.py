@@ -24,6 +24,17 @@ async def asked(client: Any, request: Any) -> Any:
     return await client._client.send(client._client.get_random_node(), request)
 
 
+async def look(client: Any, names: Collection[str]) -> Cluster:
+    """The cluster, and those of these topics that exist. Raises LogRefused where this user may not see one."""
+    with translated("which topics there are"):
+        found: Cluster = await asked(client, Look(sorted(names)))
+    if found.hidden:
+        raise LogRefused(
+            f"Kafka: this user may not see {', '.join(found.hidden)}; the cluster's administrator can allow it"
+        )
+    return found
+
+
 class Lookup:
     """Asks over one connection, opened when first needed. Raises LogUnavailable while no broker answers."""
 
@@ -35,12 +46,8 @@ class Lookup:
 
     async def cluster(self, topics: Collection[str]) -> Cluster:
         """The cluster, and those of our topics that exist, by our names. Raises LogRefused where we may not see one."""
-        request = Look([self.kafka.called(topic) for topic in topics])
-        found: Cluster = await self.ask("which topics there are", lambda client: asked(client, request))
-        if found.hidden:
-            raise LogRefused(
-                f"Kafka: this user may not see {', '.join(found.hidden)}; the cluster's administrator can allow it"
-            )
+        names = [self.kafka.called(topic) for topic in topics]
+        found = await self.ask("which topics there are", lambda client: look(client, names))
         there = {self.kafka.topic(called): one for called, one in found.topics.items()}
         return Cluster(found.id, found.brokers, there, ())
 

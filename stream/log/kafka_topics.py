@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from stream import topics
 from stream.config import Config
-from stream.log.kafka_admin import Topic, create, extend, look, set_up, settings
+from stream.log.kafka_admin import Topic, create, extend, set_up, settings
+from stream.log.kafka_lookup import look
 from stream.log.opening import kafka
 
 _DAY_MS = 86_400_000
@@ -35,8 +36,7 @@ class Step(Struct, frozen=True):
 
 def wanted(config: Config) -> dict[str, Topic]:
     """The topics as the configuration wants them, by our names."""
-    names = [name for name in topics.ALL if name != topics.PERSON_PROFILE or config.publish.profile]
-    return {name: _wanted(config, name) for name in names}
+    return {name: _wanted(config, name) for name in topics.wanted(config.publish.profile)}
 
 
 async def there(config: Config) -> There:

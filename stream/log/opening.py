@@ -3,12 +3,12 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from stream import topics
 from stream.config import Config
 from stream.errors import ConfigError
-from stream.log import Log
+from stream.log import Log, Running
 from stream.log.spill import Spill, Terms
 from stream.log.sqlite import SqliteHistory, SqliteLog
 from stream.places import brokers, file_of, is_kafka
@@ -16,19 +16,6 @@ from stream.telemetry import Metrics
 
 if TYPE_CHECKING:  # it is imported where it is needed: commands on the embedded log do without
     from stream.log.kafka import Kafka
-
-
-class Running(Log, Protocol):
-    """A log that a process runs on."""
-
-    @property
-    def queued_bytes(self) -> int:
-        """What waits to be written, or is being written."""
-        ...
-
-    async def trouble(self) -> str | None:
-        """Why nothing can be appended now; None if something can."""
-        ...
 
 
 @asynccontextmanager
@@ -49,7 +36,7 @@ async def opened(
 
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(kafka(config, clock))
-        wanted = [topic for topic in topics.ALL if topic != topics.PERSON_PROFILE or config.publish.profile]
+        wanted = topics.wanted(config.publish.profile)
         waits = patience(config.processors)
         brokers_log = KafkaLog.open(there, wanted, clock, queue_bytes=config.log.queue_bytes, patience=waits)
         log: Running = await stack.enter_async_context(brokers_log)

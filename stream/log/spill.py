@@ -7,12 +7,12 @@ anything waits in the file, everything goes through it.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from stream.errors import LogError, TooLarge
-from stream.log import Cursor, Log, OnAssign, OnRevoke
+from stream.log import Cursor, OnAssign, OnRevoke, Running
 from stream.log.refused import Refused
 from stream.log.spill_detour import Detour
 from stream.log.spill_drain import Drain
@@ -26,25 +26,12 @@ __all__ = ["Spill", "Terms"]
 logger = structlog.get_logger()
 
 
-class Telling(Log, Protocol):
-    """A log that says how it is."""
-
-    @property
-    def queued_bytes(self) -> int:
-        """What waits to be written, or is being written."""
-        ...
-
-    async def trouble(self) -> str | None:
-        """Why nothing can be appended now; None if something can."""
-        ...
-
-
 class Spill:
     """See Log: what is appended is durable, in the log or here. All else is the log's own.
 
     A message that the log takes by no means goes to `refused`, and that is durable too."""
 
-    def __init__(self, log: Telling, folder: SpillFolder, own: SpillFile, metrics: Metrics) -> None:
+    def __init__(self, log: Running, folder: SpillFolder, own: SpillFile, metrics: Metrics) -> None:
         self._log, self._folder, self._own, self._metrics = log, folder, own, metrics
         self._drain = Drain(self._move, log.trouble, folder.terms.longest_wait_s)
         self._detour = Detour(own, self._drain, folder.clock)
@@ -58,7 +45,7 @@ class Spill:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, log: Telling, terms: Terms, clock: Callable[[], float], metrics: Metrics
+        cls, log: Running, terms: Terms, clock: Callable[[], float], metrics: Metrics
     ) -> "AsyncIterator[Spill]":
         """What earlier processes left in the folder goes to the log first. Raises LogUnavailable where the folder
         cannot be written. Closing leaves in the file what waits there, for the next process."""
