@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import resource
 import shutil
 from pathlib import Path
 
@@ -15,20 +14,17 @@ from stream.app import App
 from stream.config import ReceiverConfig
 from stream.errors import LogUnavailable, PositionLost
 from stream.snapshot import read
+from tests.disk import full_disk
 from tests.embedded import Embedded, config, message
 
 
 async def test_it_is_not_ready_while_the_disk_takes_nothing_and_ready_again_without_an_event(tmp_path: Path) -> None:
     async with App.open(config(tmp_path)) as app:
         assert await app.ready() is None
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-        try:
+        with full_disk():
             with pytest.raises(LogUnavailable):
                 await app.log.append([message("track", 1, userId="u1", event="Viewed")])
             assert "cannot write the log" in (await app.ready() or "")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert await app.ready() is None
 
 

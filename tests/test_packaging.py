@@ -67,7 +67,6 @@ def wheel(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_the_wheel_puts_one_name_into_site_packages_with_everything_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"stream"}
@@ -77,7 +76,6 @@ def test_the_wheel_puts_one_name_into_site_packages_with_everything_in_it(wheel)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_installed_outside_the_checkout_stream_finds_what_is_built_in(wheel, tmp_path):
     """The dependencies are those of this interpreter: installing them again would test the network."""
     venv.create(tmp_path / "venv", symlinks=True)

@@ -241,7 +241,6 @@ def test_make_test_runs_the_tests() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("port 8080")
 def test_with_this_interpreter_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     for name in ("stream.toml", "examples/events.jsonl", "examples/destination.jsonl", "examples/destination.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -255,7 +254,6 @@ def test_with_this_interpreter_every_command_of_the_readme_does_what_it_says(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("port 8080")
 def test_in_a_fresh_copy_make_run_and_every_command_of_the_readme_do_what_they_say(tmp_path: Path) -> None:
     site = Site(copied(tmp_path))
     site.type("make -s .venv/run.stamp")

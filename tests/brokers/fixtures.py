@@ -30,7 +30,6 @@ OwnServer = Callable[..., AbstractAsyncContextManager[Server]]
 """own_server(settings=None)"""
 
 _RUN = pytest.StashKey[Run]()
-_HEAVY = "own_cluster"  # several JVMs: one such test at a time
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,13 +61,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who asks for servers of its own is slow, and several brokers at once are enough."""
+    """Who asks for servers of its own is slow."""
     for item in items:
         asked: list[str] = getattr(item, "fixturenames", [])
         if {"own_cluster", "own_server"} & set(asked):
             item.add_marker(pytest.mark.slow)
-        if _HEAVY in asked:
-            item.add_marker(pytest.mark.xdist_group("brokers"))
 
 
 @pytest.fixture(scope="session")
@@ -110,16 +107,16 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def parts_for(request: pytest.FixtureRequest, kind: str) -> Iterator[Parts]:
+def parts_for(request: pytest.FixtureRequest, kind: str, partitions: int = own.PARTITIONS) -> Iterator[Parts]:
     """Fresh ones of that kind, for one run of a system."""
     if kind == "embedded":
         yield Parts()
         return
     kafka, server = request.getfixturevalue("kafka"), request.getfixturevalue("postgres_server")
-    with own.topics_at(kafka) as (config, names), own.database_at(server) as url:
+    with own.topics_at(kafka, partitions) as (config, names), own.database_at(server) as url:
         # What a killed process had is given to the next one after this time.
         config = structs.replace(config, session_timeout_s=6.0)
-        yield Parts(Real(own.log_at(kafka), config, names, StoreConfig(url=url)))
+        yield Parts(Real(own.log_at(kafka, partitions), config, names, StoreConfig(url=url)))
 
 
 @pytest.fixture(params=PARTS)

@@ -1,7 +1,6 @@
 """The logs that the contract is tested on, and the members that the tests send to them."""
 
 import asyncio
-import resource
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +19,7 @@ from stream.log.kafka_watchdog import PATIENCE, Patience
 from stream.log.sqlite import SqliteLog
 from stream.message import Delivery, Message, Partition
 from stream.places import KafkaConfig
+from tests.disk import full_disk
 
 TRACK, IDENTIFY = "segment.track", "segment.identify"
 PARTITIONS = 4
@@ -50,13 +50,9 @@ class Embedded:
 
     @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:
-        """Inside, nothing can be written: the operating system refuses every byte."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-        try:
+        """Inside, nothing can be written."""
+        with full_disk():
             yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     async def replace(self) -> None:
         """Puts an empty log in its place."""

@@ -249,15 +249,16 @@ async def test_what_on_assign_raises_reaches_the_fetch_of_that_member_alone(kind
                 numbers |= {d.partition.number for d in await sound.fetch(10)}
 
 
-async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Kind) -> None:
-    class Failing(Owner):
-        async def revoke(self, partitions: Collection[Partition]) -> None:
-            raise ZeroDivisionError
+class Clinging(Owner):
+    async def revoke(self, partitions: Collection[Partition]) -> None:
+        raise ZeroDivisionError
 
+
+async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Kind) -> None:
     async with kind.open() as log:
         await log.append(many(10))
         with pytest.raises(ZeroDivisionError):
-            async with asyncio.timeout(20), joined(log, Failing()) as failing:
+            async with asyncio.timeout(20), joined(log, Clinging()) as failing:
                 assert await fetched(failing, 10)
                 async with joined(log, Owner()):
                     while True:
@@ -265,14 +266,10 @@ async def test_what_on_revoke_raises_reaches_the_fetch_of_that_member(kind: Kind
 
 
 async def test_what_on_revoke_raises_while_leaving_is_raised_by_leaving(kind: Kind) -> None:
-    class Failing(Owner):
-        async def revoke(self, partitions: Collection[Partition]) -> None:
-            raise ZeroDivisionError
-
     async with kind.open() as log:
         await log.append(many(10))
         with pytest.raises(ZeroDivisionError):
-            async with joined(log, Failing()) as failing:
+            async with joined(log, Clinging()) as failing:
                 assert await fetched(failing, 10)
 
 

@@ -8,35 +8,9 @@ from stream.core.sheet import Changes
 from stream.errors import ClaimLost, Conflict
 from stream.message import Partition
 from stream.store import Work
-from tests.contracts.stores import (
-    KINDS,
-    LOG,
-    LOGS,
-    OTHER,
-    TRACK,
-    claimed,
-    clear,
-    dead,
-    forget,
-    mark,
-    put,
-    store_of,
-    values,
-)
+from tests.contracts.stores import LOG, LOGS, OTHER, TRACK, claimed, clear, dead, forget, mark, put, values
 
 ROW, SECOND = ("t", "user:1"), ("t", "user:2")
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
 
 
 async def test_a_row_that_was_put_is_read_back_and_an_absent_one_is_none(store):

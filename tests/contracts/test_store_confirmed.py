@@ -7,7 +7,7 @@ from msgspec import structs
 
 from stream.errors import NotYet
 from stream.store.confirmed import Confirmed, Told
-from tests.contracts.stores import KINDS, Watched, store_of
+from tests.contracts.stores import Watched
 
 VIP = Told(
     destination="crm",
@@ -25,18 +25,6 @@ PROFILE = Told(
     processor="profiles.crm",
     subject="user:2",
 )
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
 
 
 async def take(store, rows, lease="one", now=0.0, until=10.0):

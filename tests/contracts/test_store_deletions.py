@@ -1,39 +1,11 @@
 """The contract of the store on requests to delete: from the tombstone over the erasure to the receipt."""
 
-import pytest
-
 from stream.core.sheet import Sheet
 from stream.store import Work
 from stream.store.deletions import Deletions
-from tests.contracts.stores import (
-    KINDS,
-    TRACK,
-    Watched,
-    claimed,
-    dead,
-    erase,
-    forget,
-    hold,
-    link,
-    put,
-    store_of,
-    tombstones,
-    values,
-)
+from tests.contracts.stores import TRACK, Watched, claimed, dead, erase, forget, hold, link, put, tombstones, values
 
 A, U, V, W = "anon:1", "user:1", "user:2", "user:3"
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
 
 
 async def request(store, number="r1"):

@@ -2,23 +2,9 @@
 
 import asyncio
 
-import pytest
-
 from stream.store.duties import LENGTH_S, Duties
 from stream.store.positions import Passed
-from tests.contracts.stores import KINDS, TRACK, Watched, claimed, store_of
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
+from tests.contracts.stores import TRACK, Watched, claimed
 
 
 async def test_a_duty_is_one_process_own_until_it_is_silent_for_too_long(store):

@@ -7,21 +7,9 @@ import pytest
 from stream.errors import ClaimLost, Conflict
 from stream.store import Work
 from stream.store.lanes import Lane
-from tests.contracts.stores import KINDS, LOG, LOGS, TRACK, Pause, claimed, dead, hold, put, store_of, values
+from tests.contracts.stores import LOG, LOGS, TRACK, Pause, claimed, dead, hold, put, values
 
 ROW = ("t", "user:1")
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
 
 
 async def test_a_held_delivery_is_read_back_whole(store):

@@ -1,25 +1,11 @@
 """The contract of the store on identifiers: who is known by which address, both ways."""
 
-import pytest
-
 from stream.core.sheet import Changes
 from stream.store import Work
 from stream.store.identifiers import MOST
-from tests.contracts.stores import KINDS, Embedded, Watched, store_of
+from tests.contracts.stores import Embedded, Watched
 
 EMAIL, OTHER, PHONE = "email:a@b.c", "email:x@y.z", "phone:+1"
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
 
 
 async def identify(store, **known):

@@ -7,16 +7,10 @@ import pytest
 
 from stream.core.sheet import Changes
 from stream.store import Work
-from tests.contracts.stores import KINDS, Watched, components, erase, forget, link, store_of, tombstones
+from tests.contracts.stores import Watched, components, erase, forget, link, tombstones
 
 A, B, K = "anon:1", "anon:2", "anon:kiosk"
 U, V, W = "user:1", "user:2", "user:3"
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
 
 
 @pytest.fixture

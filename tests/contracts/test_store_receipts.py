@@ -9,7 +9,7 @@ from stream.facts import Profile
 from stream.store import Work
 from stream.store.confirmed import Told
 from stream.store.deletions import UNSUPPORTED
-from tests.contracts.stores import KINDS, TRACK, claimed, dead, erase, forget, hold, link, put, store_of
+from tests.contracts.stores import TRACK, claimed, dead, erase, forget, hold, link, put
 
 A, U, V = "anon:9", "user:1", "user:2"
 ANN, BOB = "email:ann@b.c", "email:bob@b.c"
@@ -18,18 +18,11 @@ TOLD = Told(
 )
 
 
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
 @pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        store.deletions.destinations = {"crm": ("email",), "ads": ("user_id", "anonymous_id"), "mail": ("email",)}
-        store.deletions.deletable = {"crm", "ads"}
-        yield store
+def store(store):
+    store.deletions.destinations = {"crm": ("email",), "ads": ("user_id", "anonymous_id"), "mail": ("email",)}
+    store.deletions.deletable = {"crm", "ads"}
+    return store
 
 
 async def told(store, *rows):

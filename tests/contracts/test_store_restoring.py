@@ -6,7 +6,7 @@ from stream.core.sheet import Changes
 from stream.errors import ClaimLost
 from stream.store.confirmed import Told
 from stream.store.restoring import REASON, restored
-from tests.contracts.stores import KINDS, TRACK, claimed, dead, hold, put, store_of
+from tests.contracts.stores import TRACK, claimed, dead, hold, put
 
 TOLD = Told(
     destination="crm",
@@ -16,18 +16,6 @@ TOLD = Told(
     processor="audiences.crm",
     subject="user:1",
 )
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
 
 
 async def ready(store):

@@ -1,21 +1,7 @@
 """The contract of the store on statuses: what is said is seen by others, and not written without need."""
 
-import pytest
-
 from stream.store.statuses import Said, Status, Statuses
-from tests.contracts.stores import KINDS, Watched, store_of
-
-
-@pytest.fixture(params=KINDS)
-async def kind(request, tmp_path):
-    async with store_of(request, tmp_path) as kind:
-        yield kind
-
-
-@pytest.fixture
-async def store(kind):
-    async with kind.open() as store:
-        yield store
+from tests.contracts.stores import Watched
 
 
 async def test_the_last_status_of_each_is_read_back(store):

@@ -1,15 +1,6 @@
 """Walks: how far a sync is with looking at everybody."""
 
-import pytest
 from msgspec import structs
-
-from tests.contracts.stores import KINDS, store_of
-
-
-@pytest.fixture(params=KINDS)
-async def store(request, tmp_path):
-    async with store_of(request, tmp_path) as kind, kind.open() as store:
-        yield store
 
 
 async def test_a_walk_goes_on_and_is_never_put_back_by_a_member_that_was_frozen(store):

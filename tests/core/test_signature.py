@@ -1,18 +1,11 @@
-"""X-Signature: vectors computed with Node's crypto, in the form that integration-trayio's own tests have."""
+"""X-Signature: who is let in, and with which part of a body."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.core import signature
-
-TRACK = (
-    b'{"type":"track","userId":"user-id","event":"my-event","timestamp":"2014-01-01T00:00:00.000Z",'
-    b'"properties":{"revenue":19.99,"property":true},"context":{"ip":"10.0.0.1"}}'
-)
-DELETE = b'{"type":"delete","userId":"019mr8mf4r","timestamp":"2012-12-02T00:30:08.276Z"}'
-BATCH = b"[" + DELETE + b"," + TRACK + b"]"
-OF_TRACK, OF_DELETE = "87b54067be108fbace8bbf4ca7268b29b6eefd4c", "03d53d7b6d5f99fc593dcc0bde8abdbade6ccc9e"
+from tests.signed import BATCH, DELETE, OF_DELETE, OF_TRACK, TRACK
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,12 @@ from segment.analytics.client import Client
 from stream.core.signature import sign
 from tests.brokers.parts import Parts, toml
 from tests.end_to_end.test_sdk_clients import NODE, must_have, run
+from tests.signed import ACTIONS, BATCH, CLASSIC, OF_DELETE, OF_TRACK, TRACK
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 EVENTS = [line.encode() for line in (Path(__file__).parent / "segment_events.jsonl").read_text().splitlines()]
-CLASSIC = {"User-Agent": "Segment.io/1.0", "Content-Type": "application/json", "Accept-Encoding": "identity"}
-ACTIONS = {"User-Agent": "Segment (Actions)", "Content-Type": "application/json"}
-TRACK = (
-    b'{"type":"track","userId":"user-id","event":"my-event","timestamp":"2014-01-01T00:00:00.000Z",'
-    b'"properties":{"revenue":19.99,"property":true},"context":{"ip":"10.0.0.1"}}'
-)
-DELETE = b'{"type":"delete","userId":"019mr8mf4r","timestamp":"2012-12-02T00:30:08.276Z"}'
-OF_TRACK, OF_DELETE = "87b54067be108fbace8bbf4ca7268b29b6eefd4c", "03d53d7b6d5f99fc593dcc0bde8abdbade6ccc9e"
 CONFIG = """
 [receiver]
 host = "127.0.0.1"
@@ -178,7 +171,7 @@ async def test_the_documented_requests_of_every_destination_make_people_and_thei
     for event in EVENTS:
         if b'"type":"delete"' in event:
             await running.signed(event, CLASSIC)
-    await running.post("/segment", b"[" + DELETE + b"," + TRACK + b"]", {**ACTIONS, "X-Signature": OF_DELETE})
+    await running.post("/segment", BATCH, {**ACTIONS, "X-Signature": OF_DELETE})
     await running.settled()
     for number in ("507f191e81", "5678", "019mr8mf4r"):
         found = await running.stream("person", number)

@@ -14,7 +14,7 @@ from tests.faults.conftest import Systems
 from tests.faults.judged import wrong
 from tests.faults.system import COUNTED, System
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker of faults")]
+pytestmark = pytest.mark.slow
 
 STORM_S = int(os.environ.get("STORM_S", "8"))
 HOW = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)

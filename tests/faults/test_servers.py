@@ -12,7 +12,7 @@ from tests.brokers.kafka import Broker
 from tests.faults.conftest import Systems
 from tests.faults.judged import wrong
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker of faults")]
+pytestmark = pytest.mark.slow
 
 _ROOM = 48 * 1024 * 1024
 _CHUNK = 64 * 1024

@@ -13,7 +13,7 @@ from tests.brokers.kafka import Broker, cluster
 from tests.brokers.run import Run
 from tests.contracts.logs import TRACK, OnKafka, everything, message
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker of appends")]
+pytestmark = pytest.mark.slow
 
 KEYS = 40
 

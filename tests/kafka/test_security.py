@@ -31,7 +31,7 @@ from tests.brokers.run import Run
 from tests.kafka import secured
 from tests.kafka.secured import EXPIRED, PASSWORD, USER, Authority, Issuer
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("secured broker")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")

@@ -1,8 +1,8 @@
-"""A receiver as `stream run` has it: real sockets, a real log in tmp_path."""
+"""A receiver as `stream run` has it: real sockets, a real log; in tmp_path, unless a test has another one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from stream import topics
 from stream.config import Config
+from stream.log import Running
 from stream.log.sqlite import SqliteLog
 from stream.message import Message
 from stream.receiver import application, listening
@@ -24,7 +25,7 @@ NOW = 1_700_000_000.0
 class Receiver:
     """A running receiver: what it answers, and what lies in its log."""
 
-    def __init__(self, log: SqliteLog, client: ClientSession, port: int, metrics: Metrics) -> None:
+    def __init__(self, log: Running, client: ClientSession, port: int, metrics: Metrics) -> None:
         self.log, self.client, self.port, self.metrics = log, client, port, metrics
         self.not_ready: str | None = None
 
@@ -63,17 +64,22 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 Start = Callable[..., Awaitable[Receiver]]
+OpenLog = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+def open_log(tmp_path: Path) -> OpenLog:
+    """What a receiver appends to: `open_log(queue_bytes=…)`."""
+    return lambda **more: SqliteLog.open(tmp_path / "log.db", partitions=4, clock=lambda: NOW, **more)
+
+
+@pytest.fixture
+async def start(open_log: OpenLog) -> AsyncIterator[Start]:
     """Starts a receiver: `await start(Config(…), queue_bytes=…)`."""
     async with AsyncExitStack() as stack:
 
         async def start(config: Config | None = None, **more: Any) -> Receiver:
-            log = await stack.enter_async_context(
-                SqliteLog.open(tmp_path / "log.db", partitions=4, clock=lambda: NOW, **more)
-            )
+            log = await stack.enter_async_context(open_log(**more))
             metrics = Metrics(CollectorRegistry())
 
             async def ready() -> str | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import resource
 import socket
 import sqlite3
 import tracemalloc
@@ -17,6 +16,7 @@ from aiohttp import web
 from stream.config import Config, ReceiverConfig
 from stream.errors import ConfigError
 from stream.receiver import listening
+from tests.disk import full_disk
 from tests.receiver.conftest import Receiver, Start, until
 
 OK = (200, {"success": True})
@@ -169,12 +169,8 @@ async def test_a_log_whose_queue_is_full_is_answered_503_and_the_next_try_succee
 
 async def test_a_disk_that_takes_nothing_is_answered_503_and_recovers_without_a_restart(receiver: Receiver) -> None:
     body = EVENT.ljust(1_000_000)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))  # for this process, a disk without room for the body
-    try:
+    with full_disk(room=500_000):
         response = await receiver.send("POST", "/segment", data=body)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (response.status, "Retry-After" in response.headers) == (503, True)
     assert await receiver.post("/segment", body) == OK
     assert await receiver.kept() == [("segment.track", body)]

@@ -1,10 +1,9 @@
 """A log that can be away: the embedded one, which fails when it is told to, before or after it kept the messages."""
 
 import asyncio
-import resource
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +89,6 @@ class Place:
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Inside, nothing can be written: the operating system refuses every byte."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def message(key: str, number: int, topic: str = TRACK) -> Message:

@@ -18,7 +18,7 @@ from tests.contracts.logs import TRACK, OnKafka
 from tests.spill.away import message, numbers
 from tests.spill.receivers import Receiver, Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broker of spills")]
+pytestmark = pytest.mark.slow
 
 KEYS = 40
 

@@ -8,7 +8,8 @@ import pytest
 from stream.errors import LogFull, LogInUse, LogUnavailable
 from stream.log.refused_file import RefusedFile
 from stream.log.sqlite import SqliteHistory
-from tests.spill.away import IDENTIFY, TRACK, Place, copies, direct, full_disk, message, numbers, outcome
+from tests.disk import full_disk
+from tests.spill.away import IDENTIFY, TRACK, Place, copies, direct, message, numbers, outcome
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from stream.app import App
 from stream.config import Config
 from tests.end_to_end.crash.posts import Event, post
+from tests.end_to_end.crash.steps import running
 from tests.end_to_end.destinations.site import signed
 
 _TURN_S = 0.05
@@ -55,21 +55,5 @@ class Inside:
 @asynccontextmanager
 async def inside(config: Config, clock: Callable[[], float]) -> AsyncIterator[Inside]:
     """The app while the block lasts; leaving closes it, as SIGTERM does."""
-    listens: asyncio.Future[Inside] = asyncio.get_running_loop().create_future()
-
-    async def serve() -> None:
-        async with App.open(config, clock=clock) as app:
-            await app.run(lambda url: listens.set_result(Inside(app, url or "")))
-
-    serving = asyncio.create_task(serve())
-    both: list[asyncio.Future[Any]] = [serving, listens]
-    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        serving.result()
-    try:
-        yield listens.result()
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-    if not serving.cancelled():
-        serving.result()
+    async with running(config, clock) as (app, url):
+        yield Inside(app, url)

@@ -22,7 +22,7 @@ from tests.end_to_end.destinations.faults import (
 )
 from tests.end_to_end.destinations.people import numbers
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults of destinations")]  # they look at one run
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(
@@ -31,13 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults of destinations"
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run with all the faults, ended so in the middle, and finished."""
     how, kind = request.param
-    if request.param not in _RUNS:
-        with parts_for(request, kind) as parts:
-            _RUNS[request.param] = asyncio.run(finished(tmp_path_factory.mktemp("site"), parts, how))
-    return _RUNS[request.param]
-
-
-_RUNS: dict[tuple[signal.Signals, str], Finished] = {}  # each is made once, in whatever order the tests come
+    with parts_for(request, kind) as parts:
+        return asyncio.run(finished(tmp_path_factory.mktemp("site"), parts, how))
 
 
 @pytest.mark.parametrize("name", FAULTS)

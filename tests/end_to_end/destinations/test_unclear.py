@@ -17,7 +17,7 @@ from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import come, member
 from tests.end_to_end.destinations.site import QUICK, Site, crm
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("unclear sends")]  # they look at one run
+pytestmark = pytest.mark.slow
 
 TIMEOUT_S = 1.0  # so that what was sent may arrive for 3 s: a lease
 LATE_S = 2.7
@@ -42,13 +42,8 @@ class Left(Struct, frozen=True):
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Left:
     """Ann enters; that is unclear everywhere; she leaves; the process is ended so, or is not, before it is told."""
     how, kind = request.param
-    if request.param not in _RUNS:
-        with parts_for(request, kind) as parts:
-            _RUNS[request.param] = asyncio.run(left(tmp_path_factory.mktemp("site"), parts, how))
-    return _RUNS[request.param]
-
-
-_RUNS: dict[tuple[signal.Signals | None, str], Left] = {}  # each is made once, in whatever order the tests come
+    with parts_for(request, kind) as parts:
+        return asyncio.run(left(tmp_path_factory.mktemp("site"), parts, how))
 
 
 @pytest.mark.parametrize("name", UNCLEAR)
