@@ -14,15 +14,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from stream import topics
 from stream.places import KafkaConfig, LogConfig
 
-_PARTITIONS = 4
+PARTITIONS = 4
 
 
-def log_at(kafka: str) -> LogConfig:
-    return LogConfig(url=f"kafka://{kafka}", partitions=_PARTITIONS)
+def log_at(kafka: str, partitions: int = PARTITIONS) -> LogConfig:
+    return LogConfig(url=f"kafka://{kafka}", partitions=partitions)
 
 
 @contextmanager
-def topics_at(kafka: str, partitions: int = _PARTITIONS) -> Iterator[tuple[KafkaConfig, dict[str, str]]]:
+def topics_at(kafka: str, partitions: int = PARTITIONS) -> Iterator[tuple[KafkaConfig, dict[str, str]]]:
     """All our topics while the block lasts, by names of their own, and the prefix for the names of groups."""
     prefix = f"test-{uuid.uuid4().hex[:12]}."
     names = {name: prefix + name for name in topics.ALL}
