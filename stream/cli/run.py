@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
 from threading import current_thread, main_thread
 from time import monotonic
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from stream.app import App, running, tune
 from stream.cli import doors
 from stream.cli.frame import Frame, json_option
+from stream.cli.loop import new_loop
 from stream.errors import StreamError
 from stream.lone import LoneReceiver
 from stream.places import shown
@@ -39,7 +39,7 @@ def run(frame: Frame, parts: tuple[str, ...], as_json: bool) -> None:
     events per second, what is held, and which processors lag (down: the destination does not answer). With --json,
     one object says where it listens and what runs, once it does."""
     tune()
-    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(frame, parts, as_json))
 
 
@@ -140,11 +140,3 @@ def _standing(worker: Worker, name: str, lag: int) -> str:
 def _line(rate: float, standing: dict[str, str], held: int) -> Text:
     behind = ", ".join(f"{name} {said}" for name, said in standing.items() if said != "0") or "none"
     return Text(f"{rate:,.0f} events/s in; held: {held}; lag: {behind}", no_wrap=True, overflow="ellipsis")
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

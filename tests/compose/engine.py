@@ -35,6 +35,7 @@ class Compose:
     def __init__(self, folder: Path) -> None:
         """`folder` has an .env with the secrets already."""
         self.folder = folder
+        self._logged: dict[str, None] = {}
         self.ports = {receiver: _free_port() for receiver in RECEIVERS}
         more = {
             "RECEIVER_A_PORT": self.ports["receiver-a"],
@@ -50,6 +51,8 @@ class Compose:
 
     def typed(self, command: str, check: bool = True) -> str:
         """What a shell prints for a command of the documentation."""
+        if {"up", "rm", "down"} & set(command.split()):
+            self._keep_logs()
         done = subprocess.run(
             command, shell=True, cwd=self.folder, capture_output=True, text=True, check=False, timeout=900
         )
@@ -59,6 +62,15 @@ class Compose:
     def run(self, *words: str, check: bool = True) -> str:
         """What `docker compose WORDS` prints."""
         return self.typed(f"docker compose --ansi never {shlex.join(words)}", check)
+
+    def said(self) -> list[dict[str, Any]]:
+        """All that our processes have logged, those of containers that were replaced since among them."""
+        self._keep_logs()
+        return [json.loads(line[line.index("{") :]) for line in self._logged if '{"' in line]
+
+    def _keep_logs(self) -> None:
+        logs = self.run("logs", "--no-color", "--timestamps", *RECEIVERS, *FAMILIES, check=False)
+        self._logged |= dict.fromkeys(logs.splitlines())
 
     def stream(self, *words: str, of: str = "profiles") -> str:
         """What a command prints, in the container of a service."""

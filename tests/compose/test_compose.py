@@ -128,18 +128,18 @@ def test_three_members_share_a_processor_and_two_leave_it(system: Compose, sendi
         sender.more(50)
 
 
-def test_the_operating_guide_explains_every_line_that_was_logged(system: Compose) -> None:
-    assert unexplained(system) == []
-    assert {line["event"] for line in said(system)} >= {"spill_began", "spill_ended", "outage_began", "outage_ended"}
-
-
 def test_an_upgrade_as_it_is_documented_loses_nothing(system: Compose, sending: Sending) -> None:
     with sending("upgrade") as sender:
         for command in commands(section((ROOT / "docs" / "deploy.md").read_text(), "## Upgrades")):
             system.typed(command)
             sender.more(20)
     system.healthy(*RECEIVERS, *FAMILIES)
-    assert unexplained(system) == []
+
+
+def test_the_operating_guide_explains_every_line_that_was_logged(system: Compose) -> None:
+    said, explained = system.said(), first_column(OPERATING, "## Run it", 1)
+    assert [line for line in said if line["event"] not in explained] == []
+    assert {line["event"] for line in said} >= {"spill_began", "spill_ended", "outage_began", "outage_ended"}
 
 
 def test_down_and_up_again_nothing_is_forgotten_and_every_process_ends_in_time(
@@ -153,18 +153,6 @@ def test_down_and_up_again_nothing_is_forgotten_and_every_process_ends_in_time(
     assert {ended[one] for one in ("prepare", *RECEIVERS, *FAMILIES)} == {0}, ended
     system.run("down")
     system.run("up", "--detach", "--wait")
-
-
-def said(system: Compose) -> list[dict[str, object]]:
-    """What the containers that are there now have logged; an upgrade replaces them."""
-    lines = system.run("logs", "--no-color", "--no-log-prefix", *RECEIVERS, *FAMILIES).splitlines()
-    return [json.loads(line[line.index("{") :]) for line in lines if '{"' in line]
-
-
-def unexplained(system: Compose) -> list[dict[str, object]]:
-    """The lines that the operating guide does not explain."""
-    explained = first_column(OPERATING, "## Run it", 1)
-    return [line for line in said(system) if line["event"] not in explained]
 
 
 def spilled(system: Compose, receiver: str) -> bool:
