@@ -53,7 +53,7 @@ def test_everything_is_up_and_the_image_is_as_it_is_said_to_be(system: Compose) 
 
 
 def test_the_readme_is_followed_word_for_word(system: Compose) -> None:
-    send, person, lag = DEPLOY[2:]  # the first two brought it up
+    send, lag, person = DEPLOY[2:]  # the first two brought it up
     system.typed(send)
     system.until(lambda: "list:1425" in system.typed(person, check=False), person)
     assert all(family in system.typed(lag) for family in FAMILIES[:-1])
