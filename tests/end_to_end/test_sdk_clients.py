@@ -4,19 +4,25 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from segment.analytics.client import Client
 
 from stream import events
 from stream.config import Config, SourceConfig
 from stream.core.signature import sign
 from stream.events import Event
-from tests.receiver.conftest import Receiver, Start, start
+from stream.log.opening import opened
+from stream.places import LogConfig
+from stream.telemetry import Metrics
+from tests.brokers.parts import Parts
+from tests.receiver.conftest import OpenLog, Receiver, Start, start
 
 __all__ = ["start"]  # a fixture
 
@@ -24,6 +30,13 @@ NODE = Path(__file__).parent / "node"
 CONFIG = Config(sources={"shop": SourceConfig(write_key="wk", secrets=("abc123",))})
 ONE_OF_EACH = Counter(["track", "identify", "page", "screen", "group", "alias"])
 Send = Callable[[Client], Any]
+
+
+@pytest.fixture
+def open_log(parts: Parts, tmp_path: Path) -> OpenLog:
+    """What the receiver appends to."""
+    config = parts.config(Config(log=LogConfig(url=f"sqlite:{tmp_path / 'log.db'}")))
+    return lambda: opened(config, time.time, Metrics(CollectorRegistry()))
 
 
 async def received(receiver: Receiver) -> list[Event]:

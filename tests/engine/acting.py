@@ -20,7 +20,7 @@ from stream.runner import Runner
 from stream.store import Store
 from stream.telemetry import Metrics
 from stream.turns import Turns
-from tests.embedded import Clock
+from tests.embedded import Clock, Embedded
 
 TOPIC = "segment.track"
 
@@ -129,7 +129,7 @@ def number_of(delivery: Delivery) -> int:
 async def surroundings(folder: Path, clock: Clock, partitions: int = 1) -> AsyncIterator[Surroundings]:
     async with (
         SqliteLog.open(folder / "log.db", partitions=partitions, clock=clock, wait=0.0) as log,
-        Store.open(f"sqlite:{folder / 'state.db'}", IdentityConfig()) as store,
+        Store.open(Embedded.store_of(folder), IdentityConfig()) as store,
     ):
         yield Surroundings(log, store, Turns(), Metrics(CollectorRegistry()), clock)
 

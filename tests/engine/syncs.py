@@ -22,6 +22,7 @@ from stream.processor import Sync, Want
 from stream.store.confirmed import Told
 from stream.syncer import Means, Syncing, look_of
 from tests.embedded import Clock, Embedded, config, message
+from tests.engine.outcome import ready
 
 T = TypeVar("T")
 
@@ -144,6 +145,7 @@ class System:
         purposes = {"marketing": PurposeConfig(channels=("email",), unknown="allow")}
         settings = structs.replace(config(folder), purposes=purposes, **more)
         async with Embedded.open(folder, settings, clock) as embedded:
+            await ready(embedded)  # who looks whether it has caught up before that looks again only later, by real time
             embedded.store.deletions.destinations = {"crm": ("email",)}
             embedded.store.deletions.deletable = {"crm"}
             yield cls(embedded, sync, settings)

@@ -11,6 +11,8 @@ from stream.syncer import Syncing
 from tests.embedded import message
 from tests.engine.syncs import TIMEOUT_S, Asked, Crm, Lists, System, audience, identify, opt_in, opt_out
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 NOW = 1_000_000.0
 
 

@@ -11,6 +11,8 @@ from stream.worker import Worker
 from tests.embedded import Embedded, config, message
 from tests.engine.outcome import finish, ready
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 BAD = {"event": "Order Completed", "properties": {"revenue": "x"}}
 
 

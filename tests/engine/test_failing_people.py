@@ -6,6 +6,8 @@ import pytest
 
 from tests.engine.acting import Acting, Moody, acting
 
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
+
 
 async def pass_until(one: Acting, seconds: float, step: float, amount: int) -> float:
     """Until so many are done; how long that took."""

@@ -6,6 +6,8 @@ from stream.store.identifiers import MOST
 from tests.embedded import message
 from tests.engine.gates import EMAIL, STAGING, opened, says, signs_up, subscribed
 
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
+
 
 @pytest.mark.parametrize(
     ("given", "reasons"),

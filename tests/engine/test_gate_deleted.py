@@ -1,8 +1,12 @@
 """The gate: who is to be forgotten, or said something that is not understood, is given nothing."""
 
+import pytest
+
 from stream.gate import Question
 from tests.embedded import message
 from tests.engine.gates import EMAIL, NOW, opened, says, signs_up
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 async def test_what_is_older_than_a_deletion_is_not_given_for_any_purpose(tmp_path):

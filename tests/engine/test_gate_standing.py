@@ -1,7 +1,6 @@
 """The gate: when nobody may be given anything, and how it is asked."""
 
 import asyncio
-import sqlite3
 
 import pytest
 
@@ -12,6 +11,8 @@ from tests.contracts.stores import Watched
 from tests.embedded import Clock, Embedded
 from tests.engine.gates import CONFIG, NOW, Asking, opened, says
 from tests.engine.outcome import ready
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 
 @pytest.mark.parametrize("stopped", ["profiles", "consent", "deletion"])
@@ -101,11 +102,10 @@ async def test_after_a_restart_it_recovers_by_itself(tmp_path):
 async def test_a_read_that_fails_gives_nothing(tmp_path):
     async with opened(tmp_path) as asking:
         await asking.knows(says(1.0, given={"Advertising": True}))
-        with sqlite3.connect(tmp_path / "state.db") as other:
-            other.execute("ALTER TABLE caught_up RENAME TO gone")
+        db = asking.system.store.db
+        await db.writing(lambda tx: tx.run("ALTER TABLE caught_up RENAME TO gone"))
         assert await asking.waits() == "gate:unreadable"
-        with sqlite3.connect(tmp_path / "state.db") as other:
-            other.execute("ALTER TABLE gone RENAME TO caught_up")
+        await db.writing(lambda tx: tx.run("ALTER TABLE gone RENAME TO caught_up"))
         assert await asking.refuses() is None
 
 

@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from stream.errors import Dead, Retry
 from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify, opt_out
+
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 NOW = 1_000_000.0
 

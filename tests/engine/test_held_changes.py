@@ -7,6 +7,8 @@ import pytest
 from tests.engine.acting import Moody, acting
 from tests.engine.test_held_lanes import hold
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 
 @pytest.fixture
 async def one(tmp_path):

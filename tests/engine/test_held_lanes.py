@@ -10,6 +10,8 @@ from stream.worker import Worker
 from tests.embedded import Clock
 from tests.engine.acting import Acting, Moody, acting, acting_beside, surroundings
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 WELL = tuple(f"well{n}" for n in range(8))  # enough people for whom it works
 
 

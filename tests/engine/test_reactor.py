@@ -18,6 +18,8 @@ from stream.sending import Http
 from tests.embedded import Clock, message
 from tests.engine.acting import acting_beside, surroundings
 
+pytestmark = pytest.mark.usefixtures("each_store")
+
 DAY = 86_400.0
 HTTP = Http()
 

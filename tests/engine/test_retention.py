@@ -1,5 +1,7 @@
 """What the log may lose, and how far everybody is."""
 
+import pytest
+
 from processors.audiences import Audiences
 from stream.lag import Reader, measure, read_up_to, readers
 from stream.message import Partition
@@ -7,6 +9,8 @@ from stream.places import LogConfig
 from stream.retention import Retention
 from tests.embedded import Clock, Embedded, config, message
 from tests.engine.outcome import lags, ready
+
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 DAY = 86_400.0
 

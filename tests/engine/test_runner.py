@@ -10,6 +10,8 @@ from stream.runner import Runner
 from tests.embedded import Clock
 from tests.engine.acting import Moody, acting, sent, surroundings
 
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
+
 
 @pytest.fixture
 async def one(tmp_path):

@@ -3,12 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from stream.errors import Dead, NotYet, Retry
 from stream.lease import Lease
 from stream.look import Look
 from stream.store.confirmed import Told
 from tests.embedded import Clock
 from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify, opt_out
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 NOW = 1_000_000.0
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from processors.deletion import Forgotten
 from processors.deletion import Settings as DeletionSettings
 from stream.errors import Dead, Retry
@@ -12,6 +14,8 @@ from stream.person import Person
 from stream.processor import Want
 from tests.embedded import message
 from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify
+
+pytestmark = pytest.mark.usefixtures("each_store")
 
 NOW = 1_000_000.0
 

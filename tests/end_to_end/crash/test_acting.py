@@ -39,9 +39,12 @@ def points(base: Path) -> tuple[list[Target], set[Place]]:
 
 
 def test_acting_that_is_cut_at_some_points_ends_as_an_uncut_run_does(base: Path) -> None:
-    reports = cuts(base, *spread(points(base)[0][7::_SAMPLE], acting=True))
+    targets = points(base)[0][7::_SAMPLE]
+    reports = cuts(base, *spread(targets, acting=True))
     assert not failed(reports), failed(reports)
-    assert sum(bool(report.point) for report in reports) > 5
+    # What is written together, and so how many targets there are, depends on the machine; and of a few, one or two that
+    # another run does not pass in that order are a large part.
+    assert sum(bool(report.point) for report in reports) >= len(targets) / 3 > 1
 
 
 @pytest.mark.slow

@@ -6,15 +6,17 @@ import json
 
 import pytest
 
-from tests.end_to_end.destinations.waiting import BACK, GONE, HEALTHY, LATER, OUT, PLACES, Waited, waited
+from tests.brokers.fixtures import PARTS, parts_for
+from tests.end_to_end.destinations.waiting import BACK, GONE, HEALTHY, LATER, OUT, PARTITIONS, PLACES, Waited, waited
 from tests.mailing_list import Seen
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Waited:
-    return asyncio.run(waited(tmp_path_factory.mktemp("site")))
+@pytest.fixture(scope="module", params=PARTS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Waited:
+    with parts_for(request, request.param, PARTITIONS) as parts:
+        return asyncio.run(waited(tmp_path_factory.mktemp("site"), parts))
 
 
 def gives(seen: Seen) -> bool:

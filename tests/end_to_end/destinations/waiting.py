@@ -10,13 +10,16 @@ from typing import Any
 
 from msgspec import Struct
 
+from tests.brokers.parts import Parts
 from tests.destination import Answer, Destination
 from tests.end_to_end.destinations.people import bought, come, member, opted, who
 from tests.end_to_end.destinations.site import QUICK, Process, Site, crm, forward
 from tests.mailing_list import Seen
 
 OUT, GONE, BACK = "opts-out", "is-deleted", "comes-back"
-HEALTHY = [who(number) for number in range(9)]
+HEALTHY = [who(number) for number in range(15)]
+"""Before them: they take several times as long behind the rate limit as the others need until they are held."""
+PARTITIONS = 1  # everybody's turn comes in the order in which they were posted
 PLACES = {
     "memory": ({**QUICK, "patience_s": 600.0}, {}),
     "held": (QUICK, {}),
@@ -47,7 +50,7 @@ LATER = "later-"
 """How those are called who come while others are failing."""
 
 
-async def waited(folder: Path) -> Waited:
+async def waited(folder: Path, parts: Parts) -> Waited:
     """All of it, until everything is settled."""
     async with contextlib.AsyncExitStack() as stack:
         lists = {place: await stack.enter_async_context(Destination.open()) for place in PLACES}
@@ -55,7 +58,7 @@ async def waited(folder: Path) -> Waited:
         failing = [lists["memory"], lists["held"], events["memory"], events["held"]]
         for one in failing:
             one.on(_FAILS if one in lists.values() else Answer(status=500), [OUT, GONE])
-        site = Site(folder, **_sections(lists, events))
+        site = Site(folder, parts, **_sections(lists, events))
         async with site.running() as process:
             await site.ready()
             held = await _begun(site, process, failing)
@@ -97,7 +100,7 @@ def _sections(lists: dict[str, Destination], events: dict[str, Destination]) -> 
         for place, (lane, limits) in PLACES.items()
     }
     return {
-        "log": {"partitions": 1},
+        "log": {"partitions": PARTITIONS},
         "purposes": {"marketing": {"channels": ["email"], "unknown": "allow"}},
         "connectors": {place: crm(lists[place].port, timeout_s=1.5, **limits) for place, (_, limits) in PLACES.items()},
         "processors": {
