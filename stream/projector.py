@@ -211,7 +211,7 @@ class Projector:
         return await self._commit(work)
 
     async def _write_positions(self) -> None:
-        if self._unwritten.since is not None or self._caught_up.passed(self._next):
+        if self._unwritten.since is not None or (self._next and self._caught_up.passed(self._next)):
             with suppress(ClaimLost):  # a newer member reads them anew
                 await self._commit(self._unwritten.with_all_of(Work(processor=self.name, claims={})))
 
