@@ -236,7 +236,9 @@ class Reading:
 def delivered(record: Record, partition: Partition) -> Delivery:
     """A record as ours. Other producers leave out keys, and values of headers."""
     headers = tuple(record.headers)
-    if any(value is None for _, value in headers):
-        headers = tuple((name, value or b"") for name, value in headers)
+    for _, value in headers:
+        if value is None:
+            headers = tuple((name, value or b"") for name, value in headers)
+            break
     message = Message(partition.topic, record.key or b"", record.value, headers)
     return Delivery(message, partition, record.offset, record.timestamp / 1000)

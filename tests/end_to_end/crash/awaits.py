@@ -31,6 +31,8 @@ _FEW = "only where more people are looked at together than the history has"
 _READ = "what it asks about was read before"
 _WITH = "it comes with the answer of the gate, which the history's reactors always ask"
 _LATE = "only where a turn at the destination comes so late that a lease must be prolonged"
+_AHEAD = "only who is far behind fetches ahead: tests/engine/test_fetching_ahead.py"
+_CROWDED = "only where a lane crowds a larger window: tests/engine/test_following.py"
 _WHOLE = "a short answer has come when its head has"
 EXCEPTED = {
     "HeldTable.page": _COMMAND,
@@ -58,6 +60,12 @@ EXCEPTED = {
     "Recorder.perform.ask": _COMMAND,
     "Projector.step: self._busy": _FREE,
     "Projector.retry: self._busy": _FREE,
+    "HeldTurns._page: changing": _FREE,
+    "Following.during: lock": _FREE,
+    "Following._follow: lock": _CROWDED,
+    "Following._follow: keeping.follow(key, keeping.behind(key))": _CROWDED,
+    "Projector.joined: self._leave_ahead()": _AHEAD,
+    "Projector._leave_ahead": _AHEAD,
     "Projector._revoked: self._busy": _FREE,
     "Projector.step: cursor.commit(copied)": _REMEMBERED,
     "Runner._read: cursor.commit(positions)": _REMEMBERED,
@@ -119,8 +127,8 @@ EXCEPTED = {
     "_Walking._looked: asyncio.sleep(wait)": "only while the destination fails",
     "Crew._run: self._yield()": "only where a turn of the loop is used up",
     "Crew._yield": "only where a turn of the loop is used up",
-    "Attempts._sort: self._keeping.hold(key, fresh, *leaves)": "only where a lane crowds a larger window",
-    "Keeping.hold: self.follow(key, self._behind(key))": "nothing waits behind anybody in a window of one",
+    "Attempts._sort: self._keeping.hold(key, fresh, *leaves)": _CROWDED,
+    "Keeping.hold: self.follow(key, self.behind(key))": "nothing waits behind anybody in a window of one",
     "Mending.became: self._member.around.store.held.get(held.id)": "only where it is not tried within seconds",
     "Runner.step": "for tests that take every step by hand",
     "Runner._called: self._crew.at_work()": "for tests that take every step by hand",

@@ -84,6 +84,9 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return super().time() + self.skipped
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's own
+        await super().shutdown_default_executor()  # its limit, in newer Pythons, would be skipped with all idle time
+
     def run_in_executor(self, executor: Any, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         if self._threads:
             return super().run_in_executor(executor, function, *args)

@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from functools import cache, partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
+
+from aiohttp.web_protocol import RequestHandler
 
 import stream
 
@@ -50,6 +53,13 @@ def watch(loop: asyncio.AbstractEventLoop, hear: Hear, spared: str) -> None:
         return task
 
     loop.set_task_factory(create)
+    if sys.version_info >= (3, 12):  # aiohttp makes the tasks of its connections without asking the loop
+        for name in ("start", "_handle_request"):
+            setattr(RequestHandler, name, _driving(getattr(RequestHandler, name), hear))
+
+
+def _driving(function: Callable[..., Coroutine[Any, Any, Any]], hear: Hear) -> Callable[..., Coroutine[Any, Any, Any]]:
+    return lambda *args: _driven(function(*args), hear)
 
 
 async def _driven(coro: Coroutine[Any, Any, Any], hear: Hear) -> Any:
