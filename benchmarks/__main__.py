@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[bool], Awaitable[table.Row]]] = {
     "walk": walks.walk,
     "kafka-post": kafka.post,
     "kafka-batch": kafka.batch,
+    "kafka-nothing": consumed.nothing,
     "kafka-postgres": consumed.to_postgres,
     "kafka-sqlite": consumed.to_sqlite,
     "kafka-delivered": delivered.on_servers,

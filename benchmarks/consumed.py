@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks import plain, servers
 from benchmarks.kafka import on_broker
+from benchmarks.projections import Nothing
 from benchmarks.served import config
 from benchmarks.table import Goal, Row, ratio
 from stream import topics
@@ -35,6 +36,16 @@ from stream.telemetry import Metrics
 from stream.turns import Turns
 
 _FETCH = {"max_partition_fetch_bytes": 4 * 1024 * 1024, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+
+
+async def nothing(quick: bool) -> Row:
+    """A projection that does nothing, from Kafka; its positions go to PostgreSQL, the plain loop's to Kafka."""
+    async with servers.postgres() as url:
+        ours, loop = await _compare(quick, lambda folder, number: servers.emptied(url), _routing, Nothing())
+    goals = (Goal("of its events/s", ratio(ours, loop), 0.75),)
+    figures = {"events/s": ours, "plain events/s": loop}
+    against = "getmany, decode routing fields, commit"
+    return Row("kafka-nothing", "a projection that does nothing, from Kafka", against, goals, figures)
 
 
 async def to_postgres(quick: bool) -> Row:
@@ -65,15 +76,18 @@ Deal = Callable[[list[Message]], Any]
 Dealing = Callable[[Path], contextlib.AbstractAsyncContextManager[Deal]]
 
 
-async def _compare(quick: bool, place: Place, dealing: Dealing) -> tuple[list[float], list[float]]:
-    """Events per second of ours and of the plain loop, in turn, each round from empty state; the first warms."""
+async def _compare(
+    quick: bool, place: Place, dealing: Dealing, projection: Projection | None = None
+) -> tuple[list[float], list[float]]:
+    """Events per second of ours (of `profiles`, if of none) and of the plain loop, in turn, each round from empty
+    state; the first warms."""
     rounds, timed = (3, 20_000) if quick else (7, 40_000)
     ours, loop = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         async with on_broker() as broker:
             settings = config(folder, log=LogConfig(url=f"kafka://{broker}"))
-            projection = build(settings).some(["profiles"]).projections[0]
+            projection = projection or build(settings).some(["profiles"]).projections[0]
             read = [topics.RAW[kind] for kind in projection.topics]
             async with servers.log_on(broker) as log:
                 await servers.fill(log, 2 * timed + 2 * BATCH)
@@ -123,6 +137,14 @@ async def _projected(settings: Config, projection: Projection, log: Log, timed: 
 
 async def _file(folder: Path, number: int) -> StoreConfig:
     return StoreConfig(url=f"sqlite:{folder / f'{number}-ours.db'}")
+
+
+@contextlib.asynccontextmanager
+async def _routing(folder: Path) -> AsyncIterator[Deal]:
+    async def deal(batch: list[Message]) -> None:
+        plain.route(batch)
+
+    yield deal
 
 
 @contextlib.asynccontextmanager

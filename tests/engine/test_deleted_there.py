@@ -11,7 +11,7 @@ from stream.syncer import Syncing
 from tests.embedded import message
 from tests.engine.syncs import TIMEOUT_S, Asked, Crm, Lists, System, audience, identify, opt_in, opt_out
 
-pytestmark = pytest.mark.usefixtures("each_store")
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 NOW = 1_000_000.0
 

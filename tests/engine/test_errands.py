@@ -11,7 +11,7 @@ from stream.worker import Worker
 from tests.embedded import Embedded, config, message
 from tests.engine.outcome import finish, ready
 
-pytestmark = pytest.mark.usefixtures("each_store")
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 BAD = {"event": "Order Completed", "properties": {"revenue": "x"}}
 

@@ -6,7 +6,7 @@ from stream.gate import Question
 from tests.embedded import message
 from tests.engine.gates import EMAIL, NOW, opened, says, signs_up
 
-pytestmark = pytest.mark.usefixtures("each_store")
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 
 async def test_what_is_older_than_a_deletion_is_not_given_for_any_purpose(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from tests.engine.acting import Moody, acting
 from tests.engine.test_held_lanes import hold
 
-pytestmark = pytest.mark.usefixtures("each_store")
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 
 @pytest.fixture

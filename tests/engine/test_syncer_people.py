@@ -15,7 +15,7 @@ from stream.processor import Want
 from tests.embedded import message
 from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify
 
-pytestmark = pytest.mark.usefixtures("each_store")
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 NOW = 1_000_000.0
 

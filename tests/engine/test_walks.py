@@ -23,7 +23,7 @@ from tests.embedded import Clock, message
 from tests.engine.syncs import Asked, Crm, Lists, System, audience, identify, opt_out
 from tests.engine.test_syncer_people import Choosy, forget, seen_as
 
-pytestmark = pytest.mark.usefixtures("each_store")
+pytestmark = pytest.mark.usefixtures("each_store_if_exhaustive")
 
 NOW = 1_000_000.0
 

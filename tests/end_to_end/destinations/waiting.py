@@ -23,7 +23,7 @@ PARTITIONS = 1  # everybody's turn comes in the order in which they were posted
 PLACES = {
     "memory": ({**QUICK, "patience_s": 600.0}, {}),
     "held": (QUICK, {}),
-    "rate": (QUICK, {"rates": ["2/s"]}),
+    "rate": (QUICK, {"rates": ["1/s"]}),
 }
 """Where a send waits: with these settings of its lane, and these limits of its destination."""
 _FAILS = Answer(status=500, effect="before")
