@@ -1,7 +1,8 @@
 """Held turns: what is held of a lane is tried again, in order, until it is empty or something fails.
 
-The lane is taken meanwhile: nothing else of it is acted on, and what comes for it waits behind the turn. So a lane ends
-to be held in the transaction in which its last delivery leaves, and what comes next overtakes nothing.
+The lane is taken meanwhile: nothing else of it is acted on, and what comes for it waits behind the turn, or goes behind
+what is held (following.py). So a lane ends to be held in the transaction in which its last delivery leaves, and what
+comes next overtakes nothing.
 """
 
 import asyncio
