@@ -15,6 +15,7 @@ from stream.message import Delivery, Message, Partition
 _FETCH_BYTES = 8 * 1024 * 1024
 _UNSEEN_BYTES = 1024 * 1024  # what a message is taken for before one was seen
 _REST_S = 0.02
+_RESTED_S = 1.0  # nobody asked for so long: that it gave nothing says nothing
 _SAME_S = 1.0  # a topic that was made again is noticed after so long, before anything more of it is handed out
 
 
@@ -38,6 +39,7 @@ class KafkaCursor:
         """See Cursor. About 8 MiB at most, unless a single message is larger."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        rested = begun - self.asked > _RESTED_S
         deadline = begun + self._wait
         found: list[Delivery] = []
         while not found:
@@ -53,7 +55,7 @@ class KafkaCursor:
         self.asked = loop.time()
         if found or self._member.owned is None:
             self.hungry_since = None
-        elif self.hungry_since is None:
+        elif self.hungry_since is None or rested:
             self.hungry_since = begun
         return found
 

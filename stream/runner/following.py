@@ -35,8 +35,9 @@ class Following:
         finally:
             following.cancel()
             await asyncio.wait([following])
-        if not following.cancelled():
-            following.result()
+            failed = None if following.cancelled() else following.exception()
+        if failed is not None:
+            raise failed
 
     async def _follow(self, key: str, lock: asyncio.Lock) -> None:
         member, keeping = self._member, self._keeping
@@ -44,5 +45,5 @@ class Following:
             await asyncio.sleep(_LOOK_S)
             if policy.crowds(member.lanes.waiting(key), member.window.size):
                 async with lock:
-                    if key in member.known:
-                        await keeping.follow(key, keeping.behind(key))
+                    if key in member.known:  # what comes meanwhile is for the next time: the turn may wait for the lock
+                        await keeping.put_behind(key, keeping.behind(key))

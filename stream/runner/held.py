@@ -56,6 +56,8 @@ class HeldTurns:
             async with self._following.during(key) as changing:
                 return await self._take(key, any(turn.done is not None for turn in turns), changing, became)
         finally:
+            if (lane := self._member.known.get(key)) is not None:
+                self._member.known.keep(lane)  # however the turn ended, there is another one
             for turn in turns:
                 if turn.done is not None and not turn.done.done():
                     turn.done.set_result(became)

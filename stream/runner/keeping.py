@@ -52,9 +52,14 @@ class Keeping:
     async def follow(self, key: str, fresh: list[Fresh]) -> None:
         """Deliveries of a lane that is held go behind what is there, and so does what waits behind them."""
         while fresh:
+            await self.put_behind(key, fresh)
+            fresh = self.behind(key)
+
+    async def put_behind(self, key: str, fresh: list[Fresh]) -> None:
+        """These go behind what is held of their lane."""
+        if fresh:
             lane = self._member.known.get(key) or self._lane(key, fresh[0], BEHIND, self._member.now)
             await self._keep(key, fresh, Why(BEHIND), lane)
-            fresh = self.behind(key)
 
     def behind(self, key: str) -> list[Fresh]:
         """Takes out what waits in the lane; what is not of the log goes back."""

@@ -72,3 +72,63 @@ async def test_a_lane_that_is_filled_again_and_again_is_held_once_and_in_order(o
     assert one.actor.done == sorted(one.actor.done) and len(one.actor.done) == 1 + 20 * (WINDOW - 2)
     assert (await one.held(), await one.lanes()) == ([], {})
     assert one.runner._member.window.open == 0
+
+
+async def test_what_keeps_coming_does_not_keep_a_turn_from_writing_what_it_did(tmp_path):
+    async with acting(tmp_path, Moody(patience_s=2.0, window=1_000)) as one:
+        await hold(one, "a")
+        one.actor.moods = {}
+        await one.send(*["a"] * 10_000, first=1_000)
+        feeding = []
+
+        async def feed():
+            while True:
+                if one.runner._room:
+                    await one.runner._fetch(one.cursor)
+                await asyncio.sleep(0)
+
+        async def come(number):
+            if number == 100:
+                feeding.append(asyncio.create_task(feed()))
+                await asyncio.sleep(0.05)
+
+        one.actor.before = come
+        one.around.clock.now += 40.0
+        stepping = asyncio.create_task(one.step())
+        async with asyncio.timeout(20):
+            while (await one.fates()).get("left:applied", 0) == 0:
+                await asyncio.sleep(0.005)
+        assert len(await one.held()) < 8_000, "it did not wait until all of them had come"
+        for task in (*feeding, stepping):
+            task.cancel()
+        await asyncio.wait([*feeding, stepping])
+
+
+async def test_a_lane_whose_turn_was_cancelled_has_another_one(one):
+    one.actor.moods = {}
+    begun = asyncio.Event()
+
+    async def hang(number):
+        begun.set()
+        await asyncio.Event().wait()
+
+    one.actor.before = hang
+    one.around.clock.now += 40.0
+    stepping = asyncio.create_task(one.step())
+    await begun.wait()
+    await one.runner._crew.settle(lambda taken: taken.key == "a", 0.0)
+    one.actor.before = None
+    await asyncio.wait([stepping])
+    await one.pass_time(1_000.0)
+    assert (one.actor.done, await one.held(), await one.lanes()) == ([100], [], {})
+
+
+async def test_a_lane_whose_turn_came_before_a_clock_was_set_back_has_another_one(one):
+    one.actor.moods = {}
+    one.around.clock.now += 40.0
+    one.runner._look()
+    one.around.clock.now -= 60.0
+    await one.step()
+    assert one.actor.done == []
+    await one.pass_time(1_000.0)
+    assert (one.actor.done, await one.held(), await one.lanes()) == ([100], [], {})

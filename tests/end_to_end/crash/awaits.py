@@ -63,7 +63,7 @@ EXCEPTED = {
     "HeldTurns._page: changing": _FREE,
     "Following.during: lock": _FREE,
     "Following._follow: lock": _CROWDED,
-    "Following._follow: keeping.follow(key, keeping.behind(key))": _CROWDED,
+    "Following._follow: keeping.put_behind(key, keeping.behind(key))": _CROWDED,
     "Projector.joined: self._leave_ahead()": _AHEAD,
     "Projector._leave_ahead": _AHEAD,
     "Projector._revoked: self._busy": _FREE,
