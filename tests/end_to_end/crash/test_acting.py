@@ -25,7 +25,7 @@ _ACTING = (
         "errands_sync.py",
     ),
 )
-_SAMPLE, _STATES = 14, 24
+_SAMPLE, _STATES = 14, 32
 
 
 def points(base: Path) -> tuple[list[Target], set[Place]]:
