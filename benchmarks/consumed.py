@@ -17,8 +17,7 @@ from msgspec import structs
 from prometheus_client import CollectorRegistry
 
 from benchmarks import plain, servers
-from benchmarks.kafka import on_broker
-from benchmarks.projections import Nothing
+from benchmarks.projections import Nothing, row
 from benchmarks.served import config
 from benchmarks.table import Goal, Row, ratio
 from stream import topics
@@ -35,6 +34,7 @@ from stream.store import Store
 from stream.telemetry import Metrics
 from stream.turns import Turns
 
+_FOLDED = "getmany, decode, fold by user, {} a batch, commit"
 _FETCH = {"max_partition_fetch_bytes": 4 * 1024 * 1024, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
 
 
@@ -43,9 +43,8 @@ async def nothing(quick: bool) -> Row:
     async with servers.postgres() as url:
         ours, loop = await _compare(quick, lambda folder, number: servers.emptied(url), _routing, Nothing())
     goals = (Goal("of its events/s", ratio(ours, loop), 0.75),)
-    figures = {"events/s": ours, "plain events/s": loop}
     against = "getmany, decode routing fields, commit"
-    return Row("kafka-nothing", "a projection that does nothing, from Kafka", against, goals, figures)
+    return row("kafka-nothing", "a projection that does nothing, from Kafka", against, goals, ours, loop)
 
 
 async def to_postgres(quick: bool) -> Row:
@@ -56,19 +55,15 @@ async def to_postgres(quick: bool) -> Row:
         Goal("of its events/s", ratio(ours, loop), 0.8),
         Goal("events/s here", statistics.median(ours), 25_000),
     )
-    return _row("kafka-postgres", "profiles from Kafka to PostgreSQL", "unnest + ON CONFLICT", goals, ours, loop)
+    against = _FOLDED.format("unnest + ON CONFLICT")
+    return row("kafka-postgres", "profiles from Kafka to PostgreSQL", against, goals, ours, loop)
 
 
 async def to_sqlite(quick: bool) -> Row:
     """Profiles of tracks, from Kafka to SQLite."""
     ours, loop = await _compare(quick, _file, _folding)
     goals = (Goal("of its events/s", ratio(ours, loop), 0.8),)
-    return _row("kafka-sqlite", "profiles from Kafka to SQLite", "one upsert", goals, ours, loop)
-
-
-def _row(name: str, work: str, how: str, goals: tuple[Goal, ...], ours: list[float], loop: list[float]) -> Row:
-    against = f"getmany, decode, fold by user, {how} a batch, commit"
-    return Row(name, work, against, goals, {"events/s": ours, "plain events/s": loop})
+    return row("kafka-sqlite", "profiles from Kafka to SQLite", _FOLDED.format("one upsert"), goals, ours, loop)
 
 
 Place = Callable[[Path, int], Awaitable[StoreConfig]]
@@ -85,7 +80,7 @@ async def _compare(
     ours, loop = [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        async with on_broker() as broker:
+        async with servers.broker_apart() as broker:
             settings = config(folder, log=LogConfig(url=f"kafka://{broker}"))
             projection = projection or build(settings).some(["profiles"]).projections[0]
             read = [topics.RAW[kind] for kind in projection.topics]

@@ -19,7 +19,6 @@ from benchmarks.served import config, forwarding, placed, serving, syncing
 from benchmarks.table import Goal, Row
 from benchmarks.traffic import Mix
 
-PARTITIONS = 6
 _DIFFERENT = 20_000  # events of the full load: what comes twice is forwarded once
 _LAST_S = 30.0  # for what is still on its way
 
@@ -55,7 +54,7 @@ async def on_servers(quick: bool) -> Row:
     figures: dict[str, list[float]] = {}
     for name, way in (("forwarded", FORWARDED), ("told", TOLD)):
         # Each on servers of its own: the same events would come twice.
-        async with servers.postgres() as state, servers.broker(PARTITIONS) as broker:
+        async with servers.postgres() as state, servers.broker() as broker:
             found = await _measured(way, seconds, (f"kafka://{broker}", state))
         figures |= {f"{name} {figure}": values for figure, values in found.items()}
     rates = " and ".join(f"{figures[f'{name} requests/s'][0]:,.0f}" for name in ("forwarded", "told"))

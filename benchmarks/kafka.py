@@ -10,7 +10,6 @@ from benchmarks.load import Order, load
 from benchmarks.served import serving
 from benchmarks.table import Goal, Row, ratio
 
-PARTITIONS = 6
 _CONNECTIONS = (64, 256)
 _BATCHES = (100, 1_000)
 
@@ -62,16 +61,8 @@ async def batch(quick: bool) -> Row:
 
 
 @contextlib.asynccontextmanager
-async def on_broker() -> AsyncIterator[str]:
-    """HOST:PORT of a Kafka with all topics, on the last core; this process, and what it starts, are on the others."""
-    async with servers.broker(PARTITIONS) as broker:
-        with servers.apart():
-            yield broker
-
-
-@contextlib.asynccontextmanager
 async def _ports(kinds: tuple[str, ...]) -> AsyncIterator[dict[str, int]]:
-    async with servers.broker(PARTITIONS) as broker, contextlib.AsyncExitStack() as stack:
+    async with servers.broker() as broker, contextlib.AsyncExitStack() as stack:
         with servers.apart():
             ports = {kind: await stack.enter_async_context(serving(kind, url=broker)) for kind in kinds}
         yield ports  # and the load is on the last core

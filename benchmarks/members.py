@@ -91,10 +91,12 @@ async def _row(name: str, what: str, work: Work, quick: bool) -> Row:
 @contextlib.asynccontextmanager
 async def _site() -> AsyncIterator[Site]:
     with tempfile.TemporaryDirectory() as temporary:
-        async with servers.postgres() as database, servers.broker(PARTITIONS) as broker:
-            with servers.apart():
-                async with servers.log_on(broker) as log:
-                    yield Site(Path(temporary), log, broker, database)
+        async with (
+            servers.postgres() as database,
+            servers.broker_apart(PARTITIONS) as broker,
+            servers.log_on(broker) as log,
+        ):
+            yield Site(Path(temporary), log, broker, database)
 
 
 async def _measured(site: Site, work: Work, members: int) -> dict[str, float]:

@@ -50,7 +50,7 @@ async def nothing(quick: bool) -> Row:
     """A projection that does nothing."""
     ours, loop = await _compare(lambda log: Nothing(), traffic.Mix(), _course(quick), lambda _: plain.route)
     goals = (Goal("of its events/s", ratio(ours, loop), 0.5),)
-    return _row(
+    return row(
         "nothing", "a projection that does nothing", "read, decode routing fields, save position", goals, ours, loop
     )
 
@@ -62,24 +62,25 @@ async def profiles(quick: bool) -> Row:
         Goal("of its events/s", ratio(ours, loop), 0.3),
         Goal("events/s here", statistics.median(ours), 30_000),
     )
-    return _row("profiles", "profiles to SQLite, nothing published", _FOLD, goals, ours, loop)
+    return row("profiles", "profiles to SQLite, nothing published", _FOLD, goals, ours, loop)
 
 
 async def publishing(quick: bool) -> Row:
     """Profiles, where one event in five changes a trait, and so is published."""
     ours, loop = await _compare(_profiles, traffic.Mix(identifies=0.2), _course(quick), _fold)
     goals = (Goal("of its events/s", ratio(ours, loop), 0.2),)
-    return _row("publishing", "the same, one event in five an identify that publishes", _FOLD, goals, ours, loop)
+    return row("publishing", "the same, one event in five an identify that publishes", _FOLD, goals, ours, loop)
 
 
 async def linked(quick: bool) -> Row:
     """Profiles of tracks that name both ids, as a browser's do."""
     ours, loop = await _compare(_profiles, traffic.Mix(linked=True), _course(quick), _fold)
     goals = (Goal("of its events/s", ratio(ours, loop), 0.2),)
-    return _row("linked", "the same, each event with its anonymous id too", _FOLD, goals, ours, loop)
+    return row("linked", "the same, each event with its anonymous id too", _FOLD, goals, ours, loop)
 
 
-def _row(name: str, work: str, against: str, goals: tuple[Goal, ...], ours: list[float], loop: list[float]) -> Row:
+def row(name: str, work: str, against: str, goals: tuple[Goal, ...], ours: list[float], loop: list[float]) -> Row:
+    """Events per second of ours and of the plain loop, round by round."""
     return Row(name, work, against, goals, {"events/s": ours, "plain events/s": loop})
 
 

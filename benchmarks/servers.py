@@ -19,11 +19,12 @@ from tests.brokers.kafka import alone
 from tests.brokers.postgres import server
 from tests.brokers.run import Run
 
+PARTITIONS = 6
 _SERVER = {"fsync": "on", "shared_buffers": "128MB"}
 
 
 @contextlib.asynccontextmanager
-async def broker(partitions: int) -> AsyncIterator[str]:
+async def broker(partitions: int = PARTITIONS) -> AsyncIterator[str]:
     """HOST:PORT of a Kafka with all topics."""
     with Run.begun() as run:
         with _on(_cores()[1]):
@@ -35,6 +36,14 @@ async def broker(partitions: int) -> AsyncIterator[str]:
             yield started.bootstrap
         finally:
             await started.kill()
+
+
+@contextlib.asynccontextmanager
+async def broker_apart(partitions: int = PARTITIONS) -> AsyncIterator[str]:
+    """The same, with this process, and what it starts, on the other cores."""
+    async with broker(partitions) as there:
+        with apart():
+            yield there
 
 
 @contextlib.asynccontextmanager
