@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from stream.errors import PositionLost
 from stream.message import Delivery, Message, Partition
 
 OnAssign = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, int]]]
@@ -95,3 +96,8 @@ def gap(position: int, bounds: tuple[int, int]) -> str | None:
     if position > end:
         return f"the log ends at {end}: it lost messages that were already dealt with"
     return None
+
+
+def lost(partition: Partition, position: int, why: str | None) -> PositionLost:
+    """What a member that reads there raises; `why` as gap() says it."""
+    return PositionLost(f"{partition.topic}/{partition.number}: {position} is to be read next, but {why}")

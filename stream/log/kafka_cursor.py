@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from stream.errors import LogError, LogRefused, LogUnavailable, PositionLost
-from stream.log import gap
+from stream.log import gap, lost
 from stream.log.kafka import out_of_range, translated
 from stream.log.kafka_client import Record, TopicPartition
 from stream.log.kafka_lookup import Lookup
@@ -231,8 +231,8 @@ class Reading:
         bounds = await self._lookup.bounds([self._places[place] for place in positions])
         for place, position in positions.items():
             partition = self._places[place]
-            if lost := gap(position, bounds[partition]):
-                raise PositionLost(f"{partition.topic}/{partition.number}: {position} is to be read next, but {lost}")
+            if why := gap(position, bounds[partition]):
+                raise lost(partition, position, why)
 
 
 def delivered(record: Record, partition: Partition) -> Delivery:

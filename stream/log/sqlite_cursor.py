@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from stream.errors import PositionLost
-from stream.log import gap
+from stream.log import gap, lost
 from stream.log.members import Member
 from stream.log.sqlite_reader import Page, Reader, Span
 from stream.log.sqlite_tail import Tail
@@ -107,7 +106,7 @@ class _Kept:
         first = page.deliveries[0].offset if page.deliveries else None
         if first != self.position:
             why = "the log no longer holds it" if first is None else gap(self.position, (first, first))
-            raise _lost(partition, self.position, why)
+            raise lost(partition, self.position, why)
         end = page.deliveries[-1].offset + 1
         self.each = page.size / (end - first)
         fresh = page.deliveries if self.until is None else page.deliveries[: self.until - first]
@@ -144,7 +143,7 @@ class _Reading:
         for partition in self._turns:
             kept, end = self._kept[partition], ends[partition]
             if kept.position > end:
-                raise _lost(partition, kept.position, gap(kept.position, (end, end)))
+                raise lost(partition, kept.position, gap(kept.position, (end, end)))
             if len(kept) < share and kept.position < min(end, end if kept.until is None else kept.until):
                 found.append(Span(partition, kept.position, max(share - len(kept), _LEAST_READ)))
         return found
@@ -175,7 +174,3 @@ class _Reading:
                     break
         self._turns = self._turns[1:] + self._turns[:1]
         return taken
-
-
-def _lost(partition: Partition, position: int, why: str | None) -> PositionLost:
-    return PositionLost(f"{partition.topic}/{partition.number}: {position} is to be read next, but {why}")
